@@ -1,0 +1,1 @@
+"""Everything that answers a question: types, search, verification, providers, the orchestrator and its apps."""

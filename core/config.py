@@ -1,0 +1,117 @@
+"""Settings: every option of the product, flat, typed and checked. The only place that reads the environment.
+
+Keyword arguments come first, then `RATCHET_<NAME>` in the environment, then the same names in a `.env` file. An unknown name is an
+error wherever it stands.
+"""
+
+from __future__ import annotations
+
+import os
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from core.errors import ConfigError
+from core.types import Domain
+
+PREFIX = "RATCHET_"
+EMBEDDED = "embedded"
+
+
+class Settings(BaseSettings):
+    """All options, with their defaults and ranges. Raises ConfigError on an unknown name or a value out of range."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="forbid", frozen=True, case_sensitive=True)
+
+    MATH_WORKER_MODEL: str = Field(EMBEDDED, description="embedded, a model or adapter directory, a hub id, or PROVIDER:NAME")
+    CODE_WORKER_MODEL: str = Field(EMBEDDED, description="the same for code")
+    LOGIC_WORKER_MODEL: str = Field(EMBEDDED, description="the same for logic")
+    FACTUAL_WORKER_MODEL: str = Field(EMBEDDED, description="the same for facts")
+    CREATIVE_WORKER_MODEL: str = Field(EMBEDDED, description="the same for creative writing")
+    ANALYSIS_WORKER_MODEL: str = Field(EMBEDDED, description="the same for data analysis")
+
+    SEARCH_STRATEGY: str = Field("lats", description="lats, best_of_n or single")
+    SEARCH_CALLS: int = Field(24, ge=1, description="most model requests one search may make")
+    SEARCH_WIDTH: int = Field(4, ge=1, le=64, description="samples in one expansion; attempts of best_of_n")
+    SEARCH_DEPTH: int = Field(16, ge=1, description="longest path, in steps")
+    SEARCH_EXPLORATION: float = Field(0.3, ge=0, description="c of UCT, for values in [0, 1]")
+    TEMPERATURE: float = Field(1.0, ge=0, le=2, description="of sampling while searching; single-shot answers are greedy")
+    MAX_TOKENS: int = Field(256, ge=1, description="most tokens in one answer")
+    SEED: int = Field(0, ge=0, description="the same seed, model and question give the same search")
+    CONCURRENCY: int = Field(32, ge=1, description="searches of infer_many that are under way at once")
+
+    VERIFIED_BY: tuple[str, ...] = Field(
+        ("reference", "execution", "recomputation", "proof", "source"), description="kinds of evidence that count as verified"
+    )
+    MIN_ROUTING_CONFIDENCE: float = Field(0.35, ge=0, le=1, description="below it a question goes to FALLBACK_DOMAIN")
+    FALLBACK_DOMAIN: Domain = Field(Domain.ANALYSIS, description="where questions go that fit no domain")
+
+    OLLAMA_HOST: str = Field("http://127.0.0.1:11434", description="where Ollama listens")
+    API_BASE: str | None = Field(None, description="base URL of an OpenAI-compatible endpoint, for litellm models")
+    REQUEST_TIMEOUT: float = Field(120.0, gt=0, description="seconds one request to a server may take")
+    REQUEST_RETRIES: int = Field(2, ge=0, le=10, description="tries after the first, with back-off")
+
+    DEVICE: str = Field("auto", description="of in-process models: auto, cpu, cuda, mps")
+    DTYPE: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="of in-process models")
+    THREADS: int = Field(0, ge=0, description="of in-process models on the CPU; 0 leaves the choice to torch")
+    BATCH_ROWS: int = Field(96, ge=1, description="rows that an in-process model decodes at once")
+
+    def __init__(self, **values: Any) -> None:
+        unknown = sorted(set(values) - set(type(self).model_fields) - {"_env_file"})
+        unknown += _unknown_in_environment(type(self), values.get("_env_file", ".env"))
+        if unknown:
+            raise ConfigError(_unknown_message(type(self), unknown[0]))
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(f"Settings: {_told_simply(error)}") from error
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Keywords, environment, `.env`; no secret files."""
+        assert isinstance(env_settings, EnvSettingsSource) and isinstance(dotenv_settings, DotEnvSettingsSource)
+        dotenv_settings.env_vars = {k: v for k, v in dotenv_settings.env_vars.items() if k.startswith(PREFIX)}
+        return init_settings, env_settings, dotenv_settings
+
+    def worker_model(self, domain: Domain) -> str:
+        """What is set as the worker's model in that domain."""
+        value: str = getattr(self, f"{domain.value.upper()}_WORKER_MODEL")
+        return value
+
+    def with_worker_model(self, domain: Domain, model: str) -> Self:
+        """A copy in which that domain is served by another model: this is how an adapter is deployed."""
+        return self.changed(**{f"{domain.value.upper()}_WORKER_MODEL": model})
+
+    def changed(self, **changes: Any) -> Self:
+        """A checked copy with some options changed."""
+        return type(self)(**{**self.model_dump(), **changes})
+
+
+def _unknown_in_environment(settings: type[Settings], env_file: str | Path | None) -> list[str]:
+    from dotenv import dotenv_values
+
+    names = set(os.environ)
+    if env_file and Path(env_file).is_file():
+        names |= set(dotenv_values(env_file))
+    known = {PREFIX + name for name in settings.model_fields}
+    return sorted(name for name in names if name.startswith(PREFIX) and name not in known)
+
+
+def _unknown_message(settings: type[Settings], name: str) -> str:
+    near = get_close_matches(name.removeprefix(PREFIX), settings.model_fields, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"the options are {', '.join(settings.model_fields)}"
+    return f"there is no setting {name!r}: {hint}"
+
+
+def _told_simply(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors())

@@ -1,0 +1,1 @@
+"""Where tasks come from: files and generators. Every source yields Tasks with what their verifier needs."""

@@ -1,0 +1,1 @@
+"""Turn verified traces into better workers: rows, trainers, adapters, the gate, the swap."""

@@ -1,0 +1,309 @@
+"""Make the embedded model from nothing: corpus, tokenizer, training, measurement, card.
+
+    python -m finetune.pretrain --out core/embedded            # about an hour on one core
+    python -m finetune.pretrain --out core/embedded --device cuda
+
+The corpus is generated as it is needed and never repeats. Each problem is written by one of three authors, all of them right: most often
+one who blurts out the answer, else one who writes a few steps, else one who writes every step. So the model's first impulse is the
+worst way of working that it knows, and there is something for the loop to find out. Tasks of the gate and report splits, and those
+that the loops collect from, are never shown.
+
+Left out: dropout, evaluation loss, data parallelism. Muon for the hidden matrices, AdamW for the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import os
+import random
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.registry import SOURCES, resolve
+from core.tasks.problem import Problem, Style
+from core.tasks.splits import shown_in_pretraining, split_of
+from core.types import Domain, Split
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+log = logging.getLogger(__name__)
+
+SPECIALS = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
+WORDS = r"\d| ?[A-Za-z]+|\n *|[^\sA-Za-z\d]| "
+TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'user' %}{{ '<|user|>' + message['content'] + '\n' }}"
+    "{% elif message['role'] == 'assistant' %}"
+    "{{ '<|assistant|>' }}{% generation %}{{ message['content'] + '<|end|>' }}{% endgeneration %}{{ '\n' }}"
+    "{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+SHARES = {Domain.MATH: 0.60, Domain.LOGIC: 0.10, Domain.CODE: 0.12, Domain.FACTUAL: 0.09, Domain.ANALYSIS: 0.09}
+AUTHORS: dict[Style, float] = {"direct": 0.60, "terse": 0.22, "careful": 0.18}
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides the weights, apart from the library versions."""
+
+    seed: int = 0
+    steps: int = 5_200
+    batch_tokens: int = 2_600
+    muon_lr: float = 0.02
+    adam_lr: float = 3e-3
+    warmup: int = 50
+    decay_from: float = 0.55
+    vocab: int = 640
+    hidden: int = 128
+    layers: int = 4
+    heads: int = 4
+    ffn: int = 384
+    positions: int = 512
+
+
+def problems(rng: random.Random) -> Iterator[tuple[Problem, Style]]:
+    """An endless corpus on the pretraining side of the fence."""
+    domains, weights = list(SHARES), list(SHARES.values())
+    sources = {domain: resolve(SOURCES, domain) for domain in domains}
+    while True:
+        source = sources[rng.choices(domains, weights)[0]]
+        problem = source(rng, rng.choice((1, 2, 3, 4)))
+        if shown_in_pretraining(problem.task):
+            yield problem, rng.choices(list(AUTHORS), list(AUTHORS.values()))[0]
+
+
+def make_tokenizer(recipe: Recipe) -> PreTrainedTokenizerFast:
+    """Byte-level BPE on a sample of the corpus; every digit is a token of its own."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(WORDS), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=recipe.vocab,
+        special_tokens=SPECIALS,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    stream = problems(random.Random(recipe.seed))
+    sample = [text for _, (p, s) in zip(range(20_000), stream, strict=False) for text in (p.task.prompt, p.solution(s))]
+    core.train_from_iterator(sample, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token="<|pad|>",
+        eos_token="<|end|>",
+        additional_special_tokens=SPECIALS[2:],
+        model_max_length=recipe.positions,
+        clean_up_tokenization_spaces=False,
+        padding_side="left",
+    )
+    tokenizer.chat_template = TEMPLATE
+    return tokenizer
+
+
+def make_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """A Llama of about a million parameters with random weights."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(recipe.seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=recipe.hidden,
+        intermediate_size=recipe.ffn,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.heads,
+        num_key_value_heads=recipe.heads,
+        max_position_embeddings=recipe.positions,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+def batches(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """(ids, labels) of shape (rows, length), right-padded, about `batch_tokens` tokens each; labels only where the author writes."""
+    import torch
+
+    rng = random.Random(recipe.seed + 1)
+    stream = problems(rng)
+    backend = tokenizer.backend_tokenizer
+    end = tokenizer.eos_token_id
+    while True:
+        drawn = [next(stream) for _ in range(6_000)]
+        heads = backend.encode_batch([f"<|user|>{p.task.prompt}\n<|assistant|>" for p, _ in drawn])
+        tails = backend.encode_batch([p.solution(s) for p, s in drawn])
+        rows = sorted(((h.ids, [*t.ids, end]) for h, t in zip(heads, tails, strict=True)), key=lambda r: len(r[0]) + len(r[1]))
+        groups: list[list[tuple[list[int], list[int]]]] = [[]]
+        for row in rows:
+            if (len(groups[-1]) + 1) * (len(row[0]) + len(row[1])) > recipe.batch_tokens and groups[-1]:
+                groups.append([])
+            groups[-1].append(row)
+        rng.shuffle(groups)
+        for group in groups:
+            length = max(len(h) + len(t) for h, t in group)
+            ids = torch.full((len(group), length), tokenizer.pad_token_id)
+            labels = torch.full((len(group), length), -100)
+            for i, (h, t) in enumerate(group):
+                ids[i, : len(h) + len(t)] = torch.tensor(h + t)
+                labels[i, len(h) : len(h) + len(t)] = torch.tensor(t)
+            yield ids, labels
+
+
+def rate(step: int, recipe: Recipe) -> float:
+    """Warm up, hold, then go down in a straight line to nothing."""
+    start = recipe.decay_from * recipe.steps
+    if step < recipe.warmup:
+        return (step + 1) / recipe.warmup
+    return 1.0 if step < start else max(0.0, (recipe.steps - step) / (recipe.steps - start))
+
+
+def train(recipe: Recipe, out: Path, device: str, evaluate_every: int) -> None:
+    """Train, log a line every 100 steps to pretrain.jsonl, measure now and then, save in bfloat16."""
+    import torch
+
+    from finetune.muon import Muon
+
+    tokenizer = make_tokenizer(recipe)
+    model = make_model(recipe, tokenizer).to(device)
+    out.mkdir(parents=True, exist_ok=True)
+    tokenizer.save_pretrained(out)
+    hidden = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
+    rest = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
+    optimisers = [
+        Muon(hidden, lr=recipe.muon_lr),
+        torch.optim.AdamW(rest, lr=recipe.adam_lr, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+    started, seen, recent = time.monotonic(), 0, []
+    stream = batches(recipe, tokenizer)
+    with (out / "pretrain.jsonl").open("w", encoding="utf-8") as journal:
+        write = _writer(journal)
+        write(recipe=asdict(recipe), shares=SHARES, authors=AUTHORS, parameters=sum(p.numel() for p in model.parameters()))
+        for step in range(recipe.steps):
+            for optimiser, lr in zip(optimisers, (recipe.muon_lr, recipe.adam_lr), strict=True):
+                for group in optimiser.param_groups:
+                    group["lr"] = lr * rate(step, recipe)
+            ids, labels = next(stream)
+            recent.append(_step(model, ids.to(device), labels.to(device), optimisers))
+            seen += int((ids != tokenizer.pad_token_id).sum())
+            if (step + 1) % 100 == 0:
+                seconds = time.monotonic() - started
+                write(step=step + 1, loss=round(math.fsum(recent) / len(recent), 4), tokens=seen, seconds=round(seconds))
+                recent = []
+            if (step + 1) % evaluate_every == 0 or step + 1 == recipe.steps:
+                save(model, out)
+                write(step=step + 1, accuracy=measure(model, tokenizer, tasks_per_level=60))
+
+
+def _writer(journal: Any) -> Any:
+    def write(**line: Any) -> None:
+        text = json.dumps(line)
+        log.info(text)
+        journal.write(text + "\n")
+        journal.flush()
+
+    return write
+
+
+def _step(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor, optimisers: list[Any]) -> float:
+    import torch
+
+    with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=ids.device.type == "cuda"):
+        hidden = model.model(ids, use_cache=False).last_hidden_state[:, :-1]
+        targets = labels[:, 1:]
+        written = targets != -100
+        logits = model.lm_head(hidden[written])
+    loss = torch.nn.functional.cross_entropy(logits.float(), targets[written])
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimiser in optimisers:
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+    return float(loss.detach())
+
+
+def save(model: LlamaForCausalLM, out: Path) -> None:
+    """Weights in bfloat16 safetensors and the configuration."""
+    import copy
+
+    import torch
+
+    copy.deepcopy(model).to(torch.bfloat16).save_pretrained(out)
+
+
+def measure(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, tasks_per_level: int) -> dict[str, Any]:
+    """Greedy accuracy on training-side tasks that pretraining never shows, by domain and level; math also with steps forced."""
+    import torch
+
+    rng = random.Random(99)
+    model.eval()
+    scores: dict[str, Any] = defaultdict(dict)
+    for domain in SHARES:
+        source = resolve(SOURCES, domain)
+        for level in (1, 2, 3, 4):
+            held = []
+            while len(held) < tasks_per_level:
+                problem = source(rng, level)
+                if split_of(problem.task) is Split.TRAIN and not shown_in_pretraining(problem.task):
+                    held.append(problem)
+            for mode in ("free", "steps") if domain is Domain.MATH else ("free",):
+                with torch.inference_mode():
+                    texts = _greedy(model, tokenizer, held, ban="Answer" if mode == "steps" else None)
+                right = sum(_right(text, problem) for text, problem in zip(texts, held, strict=True))
+                scores[f"{domain}/{mode}"][level] = round(right / len(held), 3)
+    model.train()
+    return dict(scores)
+
+
+def _greedy(model: Any, tokenizer: Any, held: list[Problem], ban: str | None) -> list[str]:
+    prompts = [f"<|user|>{p.task.prompt}\n<|assistant|>" for p in held]
+    inputs = tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False, return_token_type_ids=False)
+    inputs = inputs.to(model.device)
+    banned = tokenizer(ban, add_special_tokens=False)["input_ids"][:1] if ban else None
+    out = model.generate(**inputs, max_new_tokens=140, do_sample=False, begin_suppress_tokens=banned)
+    texts: list[str] = tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return texts
+
+
+def _right(text: str, problem: Problem) -> bool:
+    if problem.task.family == "function":
+        return text in (problem.solution("direct"), problem.solution("careful"))
+    return text.rsplit("Answer: ", 1)[-1].strip() == problem.answer
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command line: every field of the recipe that one would change is a flag."""
+    parser = argparse.ArgumentParser(description="Train the embedded model from scratch.")
+    parser.add_argument("--out", type=Path, required=True, help="folder for weights, tokenizer and pretrain.jsonl")
+    parser.add_argument("--steps", type=int, default=Recipe().steps)
+    parser.add_argument("--seed", type=int, default=Recipe().seed)
+    parser.add_argument("--batch-tokens", type=int, default=Recipe().batch_tokens)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or mps")
+    parser.add_argument("--threads", type=int, default=1, help="on a busy machine one is faster than two")
+    parser.add_argument("--evaluate-every", type=int, default=1_000)
+    args = parser.parse_args(argv)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    import torch
+
+    torch.set_num_threads(args.threads)
+    recipe = Recipe(seed=args.seed, steps=args.steps, batch_tokens=args.batch_tokens)
+    train(recipe, args.out, args.device, args.evaluate_every)
+
+
+if __name__ == "__main__":
+    main()
