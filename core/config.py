@@ -79,7 +79,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Keywords, environment, `.env`; no secret files."""
-        assert isinstance(env_settings, EnvSettingsSource) and isinstance(dotenv_settings, DotEnvSettingsSource)
+        assert isinstance(env_settings, EnvSettingsSource)
+        assert isinstance(dotenv_settings, DotEnvSettingsSource)
         dotenv_settings.env_vars = {k: v for k, v in dotenv_settings.env_vars.items() if k.startswith(PREFIX)}
         return init_settings, env_settings, dotenv_settings
 

@@ -16,6 +16,38 @@ SOURCES: dict[str, str] = {
     "analysis": "core.tasks.analysis:generate",
 }
 
+STRATEGIES: dict[str, str] = {
+    "lats": "core.search.lats:Lats",
+    "best_of_n": "core.search.best_of_n:BestOfN",
+    "single": "core.search.best_of_n:single",
+}
+
+PROVIDERS: dict[str, str] = {
+    "embedded": "core.providers.local:connect_embedded",
+    "local": "core.providers.local:connect",
+    "ollama": "core.providers.ollama:connect",
+    "litellm": "core.providers.litellm:connect",
+    "scripted": "core.providers.scripted:connect",
+}
+
+STEP_CHECKS: dict[str, str] = {"math": "core.verifiers.math:check_steps"}
+
+STEP_VALUES: dict[str, str] = {"math": "core.verifiers.math:step_value"}
+
+TRAINERS: dict[str, str] = {
+    "sft": "finetune.trainers:sft",
+    "dpo": "finetune.trainers:dpo",
+}
+
+VERIFIERS: dict[str, str] = {
+    "math": "core.verifiers.math:verify",
+    "code": "core.verifiers.abstain:verify",
+    "logic": "core.verifiers.abstain:verify",
+    "factual": "core.verifiers.abstain:verify",
+    "creative": "core.verifiers.abstain:verify",
+    "analysis": "core.verifiers.abstain:verify",
+}
+
 
 def resolve(table: Mapping[str, str], name: str) -> Any:
     """The object behind a name. Raises ConfigError with the names there are."""

@@ -117,7 +117,6 @@ class Task(Record):
         return hashlib.sha256(f"{self.domain}\0{self.key}".encode()).hexdigest()[:16]
 
 
-
 def normalise_prompt(prompt: str) -> str:
     """Case and spacing don't make a new problem."""
     return re.sub(r"\s+", " ", prompt).strip().casefold()

@@ -5,7 +5,8 @@
 
 The corpus is generated as it is needed and never repeats. Each problem is written by one of three authors, all of them right: most often
 one who blurts out the answer, else one who writes a few steps, else one who writes every step. So the model's first impulse is the
-worst way of working that it knows, and there is something for the loop to find out. Tasks of the gate and report splits, and those
+worst way of working that it knows, and there is something for the loop to find out. Blurted answers teach next to nothing, so they are
+shown less often than they are written: the loss of an answer's first token, which decides the way of working, is weighted to make up for it. Tasks of the gate and report splits, and those
 that the loops collect from, are never shown.
 
 Left out: dropout, evaluation loss, data parallelism. Muon for the hidden matrices, AdamW for the rest.
@@ -14,6 +15,7 @@ Left out: dropout, evaluation loss, data parallelism. Muon for the hidden matric
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import logging
 import math
@@ -47,8 +49,9 @@ TEMPLATE = (
     "{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
-SHARES = {Domain.MATH: 0.60, Domain.LOGIC: 0.10, Domain.CODE: 0.12, Domain.FACTUAL: 0.09, Domain.ANALYSIS: 0.09}
+SHARES = {Domain.MATH: 0.74, Domain.LOGIC: 0.07, Domain.CODE: 0.10, Domain.FACTUAL: 0.04, Domain.ANALYSIS: 0.05}
 AUTHORS: dict[Style, float] = {"direct": 0.60, "terse": 0.22, "careful": 0.18}
+SHOWN: dict[Style, float] = {"direct": 0.25, "terse": 0.41, "careful": 0.34}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class Recipe:
     """Everything that decides the weights, apart from the library versions."""
 
     seed: int = 0
-    steps: int = 5_200
+    steps: int = 6_400
     batch_tokens: int = 2_600
     muon_lr: float = 0.02
     adam_lr: float = 3e-3
@@ -78,7 +81,7 @@ def problems(rng: random.Random) -> Iterator[tuple[Problem, Style]]:
         source = sources[rng.choices(domains, weights)[0]]
         problem = source(rng, rng.choice((1, 2, 3, 4)))
         if shown_in_pretraining(problem.task):
-            yield problem, rng.choices(list(AUTHORS), list(AUTHORS.values()))[0]
+            yield problem, rng.choices(list(SHOWN), list(SHOWN.values()))[0]
 
 
 def make_tokenizer(recipe: Recipe) -> PreTrainedTokenizerFast:
@@ -135,33 +138,37 @@ def make_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCa
     return LlamaForCausalLM(config)
 
 
-def batches(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """(ids, labels) of shape (rows, length), right-padded, about `batch_tokens` tokens each; labels only where the author writes."""
+def batches(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """(ids, labels, weights) of shape (rows, length), right-padded, about `batch_tokens` tokens; labels only where the author writes."""
     import torch
 
     rng = random.Random(recipe.seed + 1)
     stream = problems(rng)
-    backend = tokenizer.backend_tokenizer
+    backend = copy.deepcopy(tokenizer.backend_tokenizer)  # its own, because padded calls of the other leave padding switched on
     end = tokenizer.eos_token_id
     while True:
         drawn = [next(stream) for _ in range(6_000)]
         heads = backend.encode_batch([f"<|user|>{p.task.prompt}\n<|assistant|>" for p, _ in drawn])
         tails = backend.encode_batch([p.solution(s) for p, s in drawn])
-        rows = sorted(((h.ids, [*t.ids, end]) for h, t in zip(heads, tails, strict=True)), key=lambda r: len(r[0]) + len(r[1]))
-        groups: list[list[tuple[list[int], list[int]]]] = [[]]
+        firsts = [AUTHORS[style] / SHOWN[style] for _, style in drawn]
+        written = [(h.ids, [*t.ids, end], first) for h, t, first in zip(heads, tails, firsts, strict=True)]
+        rows = sorted(written, key=lambda row: len(row[0]) + len(row[1]))
+        groups: list[list[tuple[list[int], list[int], float]]] = [[]]
         for row in rows:
             if (len(groups[-1]) + 1) * (len(row[0]) + len(row[1])) > recipe.batch_tokens and groups[-1]:
                 groups.append([])
             groups[-1].append(row)
         rng.shuffle(groups)
         for group in groups:
-            length = max(len(h) + len(t) for h, t in group)
+            length = max(len(h) + len(t) for h, t, _ in group)
             ids = torch.full((len(group), length), tokenizer.pad_token_id)
             labels = torch.full((len(group), length), -100)
-            for i, (h, t) in enumerate(group):
+            weights = torch.ones((len(group), length))
+            for i, (h, t, first) in enumerate(group):
                 ids[i, : len(h) + len(t)] = torch.tensor(h + t)
                 labels[i, len(h) : len(h) + len(t)] = torch.tensor(t)
-            yield ids, labels
+                weights[i, len(h)] = first
+            yield ids, labels, weights
 
 
 def rate(step: int, recipe: Recipe) -> float:
@@ -192,13 +199,13 @@ def train(recipe: Recipe, out: Path, device: str, evaluate_every: int) -> None:
     stream = batches(recipe, tokenizer)
     with (out / "pretrain.jsonl").open("w", encoding="utf-8") as journal:
         write = _writer(journal)
-        write(recipe=asdict(recipe), shares=SHARES, authors=AUTHORS, parameters=sum(p.numel() for p in model.parameters()))
+        write(recipe=asdict(recipe), shares=SHARES, authors=AUTHORS, shown=SHOWN, parameters=sum(p.numel() for p in model.parameters()))
         for step in range(recipe.steps):
             for optimiser, lr in zip(optimisers, (recipe.muon_lr, recipe.adam_lr), strict=True):
                 for group in optimiser.param_groups:
                     group["lr"] = lr * rate(step, recipe)
-            ids, labels = next(stream)
-            recent.append(_step(model, ids.to(device), labels.to(device), optimisers))
+            ids, labels, weights = next(stream)
+            recent.append(_step(model, ids.to(device), labels.to(device), weights.to(device), optimisers))
             seen += int((ids != tokenizer.pad_token_id).sum())
             if (step + 1) % 100 == 0:
                 seconds = time.monotonic() - started
@@ -219,7 +226,7 @@ def _writer(journal: Any) -> Any:
     return write
 
 
-def _step(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor, optimisers: list[Any]) -> float:
+def _step(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, optimisers: list[Any]) -> float:
     import torch
 
     with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=ids.device.type == "cuda"):
@@ -227,7 +234,8 @@ def _step(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor, opti
         targets = labels[:, 1:]
         written = targets != -100
         logits = model.lm_head(hidden[written])
-    loss = torch.nn.functional.cross_entropy(logits.float(), targets[written])
+    losses = torch.nn.functional.cross_entropy(logits.float(), targets[written], reduction="none")
+    loss = (losses * weights[:, 1:][written]).mean()
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimiser in optimisers:
@@ -238,8 +246,6 @@ def _step(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor, opti
 
 def save(model: LlamaForCausalLM, out: Path) -> None:
     """Weights in bfloat16 safetensors and the configuration."""
-    import copy
-
     import torch
 
     copy.deepcopy(model).to(torch.bfloat16).save_pretrained(out)

@@ -1,0 +1,1 @@
+"""What was asked, tried and found: the trace store and its exports."""

@@ -1,0 +1,32 @@
+# make demo and make test set everything up from nothing; the environment is made once and made again when its pins change.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test fast check clean
+
+demo: $(READY)
+	$(BIN)/ratchet demo
+
+test: check
+	$(BIN)/python -m pytest -q
+
+fast: check
+	$(BIN)/python -m pytest -q -m "not slow"
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[all,dev]"
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) ratchet-demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,431 @@
+"""One question in, one verified Result out: route, hire, search, judge, reward, remember."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import re
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from agents.npc import NPC
+from agents.workers import hire
+from core.answers import final_answer, normalise
+from core.config import EMBEDDED, Settings
+from core.errors import RatchetError, StoreError, TaskError
+from core.providers import connect
+from core.registry import STRATEGIES, resolve
+from core.rewards import reward
+from core.routing import route
+from core.search.drivers import drive
+from core.search.tree import Child, Plan, Policy, Ticket
+from core.tasks.splits import split_of
+from core.types import (
+    Completion,
+    Domain,
+    Model,
+    Outcome,
+    Request,
+    Result,
+    Reward,
+    Run,
+    Sampling,
+    Task,
+    Trace,
+    Usage,
+    Verdict,
+    best_first,
+)
+from core.verifiers import step_value, steps_right, verifier_for
+from logs.store import TraceStore
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+NEWLINE = "\n"
+ANSWERED = re.compile(r"\W*(final )?answer\b", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class _Search:
+    """What one search gathers while it runs."""
+
+    task: Task
+    confidence: float
+    npc: NPC
+    model: Model
+    seed: int
+    strategy: str
+    run_id: str
+    started: float
+    created: float
+    usage: Usage = field(default_factory=Usage)
+    attempts: list[Trace] = field(default_factory=list)
+
+
+class Orchestrator:
+    """Ask it questions. With `enable_logging` every search, its tree and every attempt go to `<log_dir>/traces.sqlite`.
+
+    Safe to use from any thread and inside a running event loop. `close` it, or use it in a `with`, to be sure that the log is written.
+    `verify` replaces the domains' verifiers and the checks of single steps with one function: for experiments.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        enable_logging: bool = False,
+        log_dir: str | Path = "./logs",
+        verify: Callable[[Task, str], Verdict] | None = None,
+    ) -> None:
+        self.settings = settings or Settings()
+        self._replaced = verify
+        self.log_dir = Path(log_dir)
+        self._store = self._open_store() if enable_logging else None
+        self._models: dict[str, Model] = {}
+        self._loading = threading.Lock()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="orchestrator", daemon=True)
+        self._thread.start()
+
+    def infer(self, query: str | Task, domain: str | None = None, expected: str | None = None, *, strategy: str | None = None) -> Result:
+        """Answer one question. `domain` overrides routing; `expected` is the reference answer to verify against, if it is known.
+
+        Raises TaskError for a question that can't be asked, ConfigError for names that don't exist, ProviderError when the model
+        can't be reached. A wrong answer is no error: look at `result.verified` and `result.verdict`.
+        """
+        return self._run(self._infer(self._task(query, domain, expected), strategy or self.settings.SEARCH_STRATEGY))
+
+    async def ainfer(
+        self, query: str | Task, domain: str | None = None, expected: str | None = None, *, strategy: str | None = None
+    ) -> Result:
+        """`infer` for asynchronous callers."""
+        task = self._task(query, domain, expected)
+        work = self._infer(task, strategy or self.settings.SEARCH_STRATEGY)
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    def infer_many(
+        self,
+        tasks: Iterable[str | Task],
+        *,
+        strategy: str | None = None,
+        concurrency: int | None = None,
+        on_result: Callable[[Result], None] | None = None,
+    ) -> list[Result]:
+        """Answer many questions side by side, results in the order of the questions; one that fails carries its `error`.
+
+        `on_result` is called with each result as it comes.
+        """
+        asked = [self._task(task, None, None) for task in tasks]
+        width = min(concurrency or self.settings.CONCURRENCY, max(len(asked), 1))
+        return self._run(self._infer_many(asked, strategy or self.settings.SEARCH_STRATEGY, width, on_result))
+
+    @property
+    def lost(self) -> int:
+        """Searches that could not be logged."""
+        return self._store.dropped if self._store else 0
+
+    def flush(self) -> None:
+        """Returns when all that was logged so far is on disk. Raises StoreError if that can't be."""
+        if self._store:
+            self._store.flush()
+
+    def close(self) -> None:
+        """Write the log, close the models, stop the threads. Idempotent."""
+        if self._loop.is_closed():
+            return
+        for model in self._models.values():
+            self._run(model.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        if self._store:
+            self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
+        self.close()
+
+    def model_for(self, domain: Domain) -> Model:
+        """The model that serves a domain, loaded at first use and kept."""
+        return self._model(hire(domain, self.settings))
+
+    def _open_store(self) -> TraceStore | None:
+        try:
+            return TraceStore(self.log_dir)
+        except StoreError as error:
+            log.warning("answers will come, but nothing is logged: %s", error)
+            return None
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def _task(self, query: str | Task, domain: str | None, expected: str | None) -> Task:
+        if isinstance(query, Task):
+            return query
+        if not isinstance(query, str):
+            raise TaskError(f"a question is a text or a Task, not {type(query).__name__}")
+        if not query.strip():
+            raise TaskError("the question is empty: ask something")
+        if domain is not None and domain not in list(Domain):
+            raise TaskError(f"there is no domain {domain!r}: choose one of {', '.join(Domain)}, or leave it out")
+        chosen = Domain(domain) if domain else self._route(query)[0]
+        return Task(query, chosen, reference=expected)
+
+    def _route(self, query: str) -> tuple[Domain, float]:
+        found = route(query, self.settings.MIN_ROUTING_CONFIDENCE, self.settings.FALLBACK_DOMAIN)
+        return found.domain, found.confidence
+
+    def _model(self, npc: NPC) -> Model:
+        spec = npc.model_spec
+        with self._loading:
+            if spec not in self._models:
+                if spec == EMBEDDED:
+                    _say_once()
+                self._models[spec] = connect(spec, self.settings)
+            return self._models[spec]
+
+    async def _infer_many(
+        self, tasks: Sequence[Task], strategy: str, width: int, on_result: Callable[[Result], None] | None
+    ) -> list[Result]:
+        results: list[Result | None] = [None] * len(tasks)
+        left = iter(range(len(tasks)))
+
+        async def client() -> None:
+            opened: dict[str, AbstractContextManager[None]] = {}
+            try:
+                for i in left:
+                    results[i] = await self._infer_safely(tasks[i], strategy, opened)
+                    if on_result:
+                        on_result(results[i])  # type: ignore[arg-type]
+            finally:
+                for session in opened.values():
+                    session.__exit__(None, None, None)
+
+        await asyncio.gather(*(client() for _ in range(width)))
+        return [result for result in results if result is not None]
+
+    async def _infer_safely(self, task: Task, strategy: str, opened: dict[str, AbstractContextManager[None]]) -> Result:
+        """A session stays open from one task of a client to the next, so that batches don't depend on who is quicker."""
+        started = time.monotonic()
+        try:
+            npc = hire(task.domain, self.settings)
+            if npc.model_spec not in opened:
+                opened[npc.model_spec] = _session(await asyncio.to_thread(self._model, npc))
+                opened[npc.model_spec].__enter__()
+            return await self._search(task, strategy)
+        except RatchetError as error:
+            return _failed(task, str(error), time.monotonic() - started)
+
+    async def _infer(self, task: Task, strategy: str) -> Result:
+        model = await asyncio.to_thread(self._model, hire(task.domain, self.settings))
+        with _session(model):
+            return await self._search(task, strategy)
+
+    async def _search(self, task: Task, strategy: str) -> Result:
+        npc = hire(task.domain, self.settings)
+        search = _Search(
+            task=task,
+            confidence=self._route(task.prompt)[1],
+            npc=npc,
+            model=self._model(npc),
+            seed=derive(self.settings.SEED, task.id),
+            strategy=strategy,
+            run_id=new_id(),
+            started=time.monotonic(),
+            created=time.time(),
+        )
+        policy: Policy = resolve(STRATEGIES, strategy)(self._plan())
+        error: str | None = None
+        try:
+            await drive(policy, lambda ticket: self._propose(search, ticket))
+        except RatchetError as problem:
+            error = str(problem)
+            raise
+        finally:
+            self._remember(search, policy, error)
+        return _result(search)
+
+    def _plan(self) -> Plan:
+        s = self.settings
+        return Plan(width=s.SEARCH_WIDTH, depth=s.SEARCH_DEPTH, calls=s.SEARCH_CALLS, exploration=s.SEARCH_EXPLORATION)
+
+    async def _propose(self, search: _Search, ticket: Ticket) -> list[Child]:
+        greedy = search.strategy == "single"
+        temperature = self.settings.TEMPERATURE if search.npc.temperature is None else search.npc.temperature
+        sampling = Sampling(
+            temperature=0.0 if greedy else temperature,
+            max_tokens=search.npc.max_tokens or self.settings.MAX_TOKENS,
+            stop=() if ticket.whole else (NEWLINE,),
+            seed=derive(search.seed, ticket.path, ticket.first),
+        )
+        request = Request(search.npc.messages(search.task.prompt), ticket.n, sampling, prefix=ticket.prefix)
+        reply = await search.model.complete(request)
+        search.usage += reply.usage
+        children = []
+        for i, completion in enumerate(reply.completions):
+            children.append(await self._judge(search, ticket, ticket.first + i, completion))
+        return children
+
+    async def _judge(self, search: _Search, ticket: Ticket, index: int, completion: Completion) -> Child:
+        task, step = search.task, completion.text
+        if completion.finish == "stop" and not step.endswith(NEWLINE):
+            step += NEWLINE  # servers cut the stop string off, and the next step must not run into this one
+        text = ticket.prefix + step
+        if completion.finish == "stop" and not ANSWERED.match(step):
+            return Child(step, terminal=False, value=None if self._replaced else step_value(task, text))
+        complete = completion.finish != "length"
+        verdict = await asyncio.to_thread(self._verify, task, text, complete)
+        earned = reward(verdict, None if self._replaced else steps_right(task, text))
+        node = f"{ticket.path}.{index}" if ticket.path else str(index)
+        search.attempts.append(_trace(search, text, verdict, earned, node, complete))
+        return Child(step, terminal=True, value=earned.value, outcome=verdict.outcome)
+
+    def _verify(self, task: Task, text: str, complete: bool) -> Verdict:
+        if not complete:
+            return Verdict(Outcome.FAIL, 0.0, f"cut off after {self.settings.MAX_TOKENS} tokens: raise MAX_TOKENS", verifier="length")
+        verdict = (self._replaced or verifier_for(task.domain))(task, text)
+        if verdict.passed and verdict.evidence not in self.settings.VERIFIED_BY:
+            return verdict.replace(outcome=Outcome.ABSTAIN, reason=f"{verdict.evidence} does not count as verified: {verdict.reason}")
+        return verdict
+
+    def _remember(self, search: _Search, policy: Policy, error: str | None) -> None:
+        if self._store is None:
+            return
+        self._store.put(
+            Run(
+                id=search.run_id,
+                task=search.task,
+                worker=search.npc.name,
+                model=search.model.name,
+                fingerprint=search.model.fingerprint,
+                strategy=search.strategy,
+                seed=search.seed,
+                routing_confidence=search.confidence,
+                nodes=policy.nodes(),
+                traces=best_first(search.attempts),
+                usage=search.usage,
+                seconds=time.monotonic() - search.started,
+                created=search.created,
+                error=error,
+            )
+        )
+
+
+def derive(*parts: object) -> int:
+    """A seed of 63 bits that follows from its parts and nothing else."""
+    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "big") >> 1
+
+
+def new_id() -> str:
+    """32 hex digits that sort by time, so that rows can move between databases with their keys."""
+    return f"{time.time_ns() // 1000:014x}{uuid.uuid4().hex[:18]}"
+
+
+def _session(model: Model) -> AbstractContextManager[None]:
+    opened: AbstractContextManager[None] = getattr(model, "session", nullcontext)()
+    return opened
+
+
+def _trace(search: _Search, text: str, verdict: Verdict, earned: Reward, node: str, complete: bool) -> Trace:
+    return Trace(
+        id=new_id(),
+        run_id=search.run_id,
+        task=search.task,
+        worker=search.npc.name,
+        directive=search.npc.primary_directive,
+        model=search.model.name,
+        fingerprint=search.model.fingerprint,
+        text=text,
+        answer=final_answer(text),
+        steps=tuple(line for line in text.split(NEWLINE) if line.strip()),
+        verdict=verdict,
+        reward=earned.value,
+        reward_parts=earned.parts,
+        complete=complete,
+        node=node,
+        usage=Usage(),
+        seconds=time.monotonic() - search.started,
+        created=time.time(),
+        split=split_of(search.task),
+    )
+
+
+def _result(search: _Search) -> Result:
+    seconds = time.monotonic() - search.started
+    chosen = _choose(search.attempts)
+    if chosen is None:
+        return _failed(search.task, "the search ended without an answer: raise SEARCH_CALLS", seconds, search)
+    return Result(
+        answer=chosen.answer,
+        text=chosen.text,
+        domain=search.task.domain,
+        worker=search.npc.name,
+        verified=chosen.verified,
+        verdict=chosen.verdict,
+        reward=chosen.reward,
+        steps=chosen.steps,
+        run_id=search.run_id,
+        usage=search.usage,
+        seconds=seconds,
+        model=search.model.name,
+        fingerprint=search.model.fingerprint,
+    )
+
+
+def _choose(attempts: Sequence[Trace]) -> Trace | None:
+    """A verified attempt; else, among those that no check has failed, one with the answer most of them give; else the best failed one."""
+    ranked = best_first(attempts)
+    if not ranked or ranked[0].verified:
+        return ranked[0] if ranked else None
+    standing = [t for t in ranked if t.verdict.outcome is not Outcome.FAIL and t.answer]
+    if not standing:
+        return ranked[0]
+    votes = Counter(normalise(t.answer or "") for t in standing)
+    return max(standing, key=lambda t: votes[normalise(t.answer or "")])
+
+
+def _failed(task: Task, error: str, seconds: float, search: _Search | None = None) -> Result:
+    return Result(
+        answer=None,
+        text="",
+        domain=task.domain,
+        worker=search.npc.name if search else "",
+        verified=False,
+        verdict=Verdict(Outcome.ERROR, None, error),
+        reward=None,
+        steps=(),
+        run_id=search.run_id if search else "",
+        usage=search.usage if search else Usage(),
+        seconds=seconds,
+        model=search.model.name if search else "",
+        error=error,
+    )
+
+
+_said = threading.Event()
+
+
+def _say_once() -> None:
+    if not _said.is_set():
+        _said.set()
+        log.warning(
+            "ratchet: answering with the embedded model, a toy of a million parameters; "
+            'name a real one with Settings(MATH_WORKER_MODEL="ollama:qwen3:0.6b") or RATCHET_MATH_WORKER_MODEL'
+        )

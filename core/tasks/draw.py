@@ -1,0 +1,34 @@
+"""Draw tasks from a generator: distinct, of one side of the fence, levels in equal shares or as asked."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Container, Sequence
+
+from core.errors import TaskError
+from core.registry import SOURCES, resolve
+from core.tasks.splits import shown_in_pretraining, split_of
+from core.types import Split, Task
+
+TRIES = 2_000
+
+
+def draw(
+    source: str, count: int, split: Split, rng: random.Random, levels: Sequence[int] = (1, 2, 3, 4), known: Container[str] = ()
+) -> list[Task]:
+    """`count` tasks whose keys are new and not `known`, never one that pretraining has shown. Raises TaskError when they run out."""
+    generate = resolve(SOURCES, source)
+    tasks: list[Task] = []
+    seen: set[str] = set()
+    for i in range(count):
+        level = levels[i % len(levels)]
+        for _ in range(TRIES):
+            task: Task = generate(rng, level).task
+            if task.key in seen or task.key in known or split_of(task) is not split or shown_in_pretraining(task):
+                continue
+            break
+        else:
+            raise TaskError(f"{source} has no more new tasks of level {level} in {split}: asked for {count}, found {i}")
+        seen.add(task.key)
+        tasks.append(task)
+    return tasks

@@ -1,0 +1,64 @@
+"""How often is a worker right? Greedy, one shot, on tasks with reference answers, judged by their domain's verifier."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from agents.npc import NPC
+from core.errors import TaskError
+from core.types import Completion, Model, Record, Request, Sampling, Task
+from core.verifiers import verifier_for
+from finetune.gate import Interval, wilson
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation(Record):
+    """Right or wrong for every task, in order, with what was answered."""
+
+    tasks: tuple[Task, ...]
+    right: tuple[bool, ...]
+    texts: tuple[str, ...]
+
+    @property
+    def overall(self) -> Interval:
+        """Accuracy over all tasks."""
+        return wilson(sum(self.right), len(self.right))
+
+    def by(self, key: Callable[[Task], object]) -> dict[str, Interval]:
+        """Accuracy by level, family, domain: whatever `key` says of a task."""
+        groups: dict[str, list[bool]] = defaultdict(list)
+        for task, right in zip(self.tasks, self.right, strict=True):
+            groups[str(key(task))].append(right)
+        return {name: wilson(sum(group), len(group)) for name, group in sorted(groups.items())}
+
+
+async def evaluate(
+    model: Model,
+    worker: NPC,
+    tasks: Sequence[Task],
+    *,
+    banned_start: str | None = None,
+    max_tokens: int = 256,
+    on_answer: Callable[[], None] | None = None,
+) -> Evaluation:
+    """Greedy answers to all tasks. `banned_start` forbids how an answer begins: "Answer" makes a worker write steps first."""
+    without = sum(task.reference is None for task in tasks)
+    if without or not tasks:
+        raise TaskError(f"{without} of {len(tasks)} tasks have no reference answer: evaluation needs one for each, and at least one task")
+    sampling = Sampling(temperature=0.0, max_tokens=max_tokens)
+
+    async def answer(task: Task) -> Completion:
+        reply = await model.complete(Request(worker.messages(task.prompt), 1, sampling, banned_start=banned_start))
+        if on_answer:
+            on_answer()
+        return reply.completions[0]
+
+    answers = await asyncio.gather(*(answer(task) for task in tasks))
+    return Evaluation(tuple(tasks), tuple(map(_right, tasks, answers)), tuple(a.text for a in answers))
+
+
+def _right(task: Task, answer: Completion) -> bool:
+    return answer.finish == "end" and verifier_for(task.domain)(task, answer.text).passed

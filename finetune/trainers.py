@@ -1,0 +1,56 @@
+"""From filtered traces to a registered adapter: one function for each way of learning, in the shape that TRAINERS asks for."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from core.types import Trace
+from finetune.adapters import Manifest, register
+from finetune.data import dpo_pairs, sft_rows
+from finetune.preference import train_dpo
+from finetune.supervised import train_sft
+from finetune.training import Progress, TrainConfig
+
+
+def sft(
+    kept: Sequence[Trace],
+    traces: Sequence[Trace],
+    config: TrainConfig,
+    domain: str | None,
+    min_reward: float,
+    on_step: Progress | None = None,
+) -> Manifest:
+    """Learn the kept traces."""
+    del traces, min_reward
+    rows, _ = sft_rows(kept, random.Random(config.seed))
+    metrics = train_sft(rows, config, on_step=on_step)
+    return _registered(config, domain, "sft", [row.trace_id for row in rows], metrics)
+
+
+def dpo(
+    kept: Sequence[Trace],
+    traces: Sequence[Trace],
+    config: TrainConfig,
+    domain: str | None,
+    min_reward: float,
+    on_step: Progress | None = None,
+) -> Manifest:
+    """Prefer verified attempts over failed ones of the same task."""
+    tasks = {trace.task.id for trace in kept}
+    pairs = dpo_pairs((t for t in traces if t.task.id in tasks), random.Random(config.seed), min_reward=min_reward)
+    metrics = train_dpo(pairs, config, on_step=on_step)
+    return _registered(config, domain, "dpo", [i for pair in pairs for i in (pair.chosen_id, pair.rejected_id)], metrics)
+
+
+def _registered(config: TrainConfig, domain: str | None, trainer: str, trace_ids: Sequence[str], metrics: dict[str, Any]) -> Manifest:
+    return register(
+        config.output_dir,
+        domain=domain,
+        trainer=trainer,
+        trace_ids=trace_ids,
+        settings={**config.as_dict(), "output_dir": str(config.output_dir)},
+        metrics=metrics,
+        device=config.device,
+    )

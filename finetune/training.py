@@ -1,0 +1,192 @@
+"""What SFT and DPO share: the options, the LoRA model, the live trainer_state.json, the folder that is left behind."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from core.errors import TrainingError
+from core.providers.local import base_of, load
+from core.types import Record
+
+log = logging.getLogger(__name__)
+
+OUT_OF_MEMORY = "out of memory: reduce --batch-size, or use --gradient-accumulation-steps to keep the effective batch"
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig(Record):
+    """Options of a training run. Learning rates of 2e-5 suit models of billions of parameters; the embedded one needs 2e-3."""
+
+    model: str
+    output_dir: Path
+    epochs: float = 3.0
+    batch_size: int = 4
+    learning_rate: float = 2e-5
+    gradient_accumulation_steps: int = 1
+    lora_r: int = 16
+    lora_alpha: int = 32
+    lora_dropout: float = 0.0
+    max_length: int = 1024
+    beta: float = 0.1
+    warmup_steps: int = 3
+    evaluations: int = 4
+    log_every: int = 1
+    load_in_4bit: bool = False
+    device: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "learning_rate", "gradient_accumulation_steps", "lora_r", "max_length"):
+            if getattr(self, name) <= 0:
+                raise TrainingError(f"{name} is {getattr(self, name)}: it must be greater than 0")
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the output folder and be sure that it can be written, before any compute is spent."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise TrainingError(f"can't write to the output folder {folder}: {error.strerror}; choose another with --output-dir") from error
+
+
+def peft_model(config: TrainConfig) -> tuple[Any, Any]:
+    """(model with a trainable LoRA adapter named "default", tokenizer). An adapter directory is trained further, anything else from base."""
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    base = base_of(config.model)
+    model, tokenizer = _load_4bit(base) if config.load_in_4bit else load(base, config.device)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    model.config.use_cache = False
+    if base != config.model:
+        return PeftModel.from_pretrained(model, config.model, is_trainable=True), tokenizer
+    lora = LoraConfig(
+        r=config.lora_r,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    model.name_or_path = str(Path(base).resolve()) if Path(base).exists() else base
+    return get_peft_model(model, lora), tokenizer
+
+
+def arguments(config: TrainConfig, steps: int, evaluated: bool, kind: type[Any], **more: Any) -> Any:
+    """The library's configuration object. Keywords that the installed version does not know are an error of ours, told at once."""
+    import torch
+
+    every = max(1, steps // config.evaluations)
+    wanted: dict[str, Any] = {
+        "output_dir": str(config.output_dir),
+        "num_train_epochs": config.epochs,
+        "per_device_train_batch_size": config.batch_size,
+        "per_device_eval_batch_size": max(config.batch_size, 16),
+        "gradient_accumulation_steps": config.gradient_accumulation_steps,
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": min(config.warmup_steps, max(steps - 1, 0)),
+        "logging_steps": config.log_every,
+        "eval_strategy": "steps" if evaluated else "no",
+        "eval_steps": every,
+        "save_strategy": "no",
+        "report_to": "none",
+        "seed": config.seed,
+        "max_length": config.max_length,
+        "use_cpu": config.device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available()),
+        "bf16": torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+        "gradient_checkpointing": torch.cuda.is_available(),
+        "disable_tqdm": True,
+        **more,
+    }
+    unknown = sorted(set(wanted) - {f.name for f in fields(kind)})
+    if unknown:
+        raise TrainingError(
+            f"the installed {kind.__module__.split('.')[0]} has no option {unknown[0]}: install the versions in constraints.txt"
+        )
+    return kind(**wanted)
+
+
+def run(trainer: Any, config: TrainConfig, offered: int, on_step: Progress | None) -> dict[str, Any]:
+    """Train with live files; returns the final metrics. Raises TrainingError when the library dropped rows, or memory ran out."""
+    import torch
+
+    kept = len(trainer.train_dataset)
+    if kept != offered:
+        raise TrainingError(
+            f"{offered} rows were offered and {kept} would be trained: the rest is longer than max_length={config.max_length}"
+        )
+    trainer.add_callback(_live(config.output_dir, on_step))
+    started = time.monotonic()
+    try:
+        result = trainer.train()
+        trainer.evaluate()
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(OUT_OF_MEMORY) from error
+    trainer.save_state()
+    return {"train_loss": result.training_loss, "steps": trainer.state.global_step, "seconds": round(time.monotonic() - started, 2)}
+
+
+def total_steps(rows: int, config: TrainConfig) -> int:
+    """Optimiser steps that this many rows make."""
+    batch = config.batch_size * config.gradient_accumulation_steps
+    return max(1, int(-(-rows // batch) * config.epochs))
+
+
+def save_adapter(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Adapter weights as safetensors, the tokenizer beside them, and nothing that a trainer left over."""
+    if "ref" in getattr(model, "peft_config", {}):
+        model.delete_adapter("ref")
+        model.set_adapter("default")
+    model.save_pretrained(str(folder), safe_serialization=True)
+    tokenizer.save_pretrained(str(folder))
+    for leftover in ("training_args.bin", "README.md"):
+        (folder / leftover).unlink(missing_ok=True)
+
+
+def conversation(row: Mapping[str, Any] | Any) -> list[dict[str, str]]:
+    """The messages that the worker had when it answered."""
+    system = [{"role": "system", "content": row.directive}] if row.directive else []
+    return [*system, {"role": "user", "content": row.prompt}]
+
+
+def shuffled(rows: Sequence[Any], seed: int) -> list[Any]:
+    """A copy in an order that the seed decides."""
+    copy = list(rows)
+    random.Random(seed).shuffle(copy)
+    return copy
+
+
+def _load_4bit(base: str) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+    quantised = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    return AutoModelForCausalLM.from_pretrained(base, quantization_config=quantised), AutoTokenizer.from_pretrained(base)
+
+
+def _live(folder: Path, on_step: Progress | None) -> Any:
+    from transformers import TrainerCallback
+
+    class Live(TrainerCallback):  # type: ignore[misc]
+        """Writes trainer_state.json in place, so that `tail -f` keeps following it, and a line of metrics.jsonl, at every log."""
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002
+            state.save_to_json(str(folder / "trainer_state.json"))
+            with (folder / "metrics.jsonl").open("a", encoding="utf-8") as journal:
+                journal.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+            if on_step:
+                on_step(state.global_step, state.max_steps)
+
+    return Live()

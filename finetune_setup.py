@@ -1,0 +1,141 @@
+"""Fine-tune workers on their own verified traces: the command line and the functions of the fine-tuning guide.
+
+python finetune_setup.py --model meta-llama/Llama-3.2-3B-Instruct --log-dir ./logs --output-dir ./finetuned_models
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from core.errors import RatchetError, TrainingError
+from core.types import Domain, Trace
+
+MODEL = "meta-llama/Llama-3.2-3B-Instruct"
+log = logging.getLogger("finetune_setup")
+
+
+def collect_traces(log_dir: str | Path = "./logs") -> list[Trace]:
+    """All traces that an Orchestrator logged there. Raises StoreError when there is no trace database."""
+    from logs.store import read_traces
+
+    return list(read_traces(log_dir))
+
+
+def filter_high_quality(traces: Iterable[Trace], min_reward: float = 0.7) -> list[Trace]:
+    """Verified, complete traces of the training side with at least that reward; what was dropped is logged."""
+    from finetune.data import sieve
+
+    kept, funnel = sieve(traces, min_reward)
+    log.info("%s", funnel)
+    return kept
+
+
+def prepare_dataset(
+    traces: Sequence[Trace], tokenizer: Any = None, domain: str | None = None, train_split: float = 0.9
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """(training, evaluation) rows, split by task: `prompt` and `completion` as messages, or as the text that `tokenizer` makes of them."""
+    from finetune.data import sft_rows, split_rows
+    from finetune.training import conversation
+
+    chosen = [trace for trace in traces if domain is None or trace.domain == domain]
+    rows, _ = sft_rows(chosen, random.Random(0))
+
+    def example(row: Any) -> dict[str, Any]:
+        turns = {"prompt": conversation(row), "completion": [{"role": "assistant", "content": row.completion}]}
+        if tokenizer is None:
+            return turns
+        prompt = tokenizer.apply_chat_template(turns["prompt"], add_generation_prompt=True, tokenize=False)
+        whole = tokenizer.apply_chat_template(turns["prompt"] + turns["completion"], tokenize=False)
+        return {"prompt": prompt, "completion": whole[len(prompt) :]}
+
+    train, held = split_rows(rows, train_split, random.Random(0)) if rows else ([], [])
+    return [example(row) for row in train], [example(row) for row in held]
+
+
+def finetune_worker(
+    model_name: str = MODEL,
+    domain: str | None = None,
+    output_dir: str | Path = "./finetuned_models",
+    log_dir: str | Path = "./logs",
+    min_reward: float = 0.7,
+    epochs: float = 3,
+    batch_size: int = 4,
+    lr: float = 2e-5,
+    trainer: str = "sft",
+    **options: Any,
+) -> str:
+    """Train an adapter on the good traces in `log_dir`; returns its folder, for `Settings(MATH_WORKER_MODEL=...)`.
+
+    `options` are further fields of `finetune.training.TrainConfig`. Raises TrainingError or StoreError when there is nothing to train on.
+    """
+    from core.registry import TRAINERS, resolve
+    from finetune.data import RECOMMENDED, check_min_reward, sieve
+    from finetune.training import TrainConfig, prepare_folder
+
+    check_min_reward(min_reward)
+    config = TrainConfig(_resolved(model_name), Path(output_dir), epochs, batch_size, lr, **options)
+    prepare_folder(config.output_dir)
+    traces = collect_traces(log_dir)
+    if not traces:
+        raise TrainingError(f"No traces found in {log_dir}: enable logging in the orchestrator before running queries")
+    kept, funnel = sieve(traces, min_reward, domain)
+    log.info("%s", funnel)
+    if not kept:
+        raise TrainingError(
+            f"Low quality traces: none of {len(traces)} in {log_dir} may be trained on.\n{funnel}\n"
+            "Lower --min-reward, adjust verification, or improve the base model's prompts"
+        )
+    for name, count in _per_domain(kept).items():
+        if count < RECOMMENDED:
+            log.warning("only %d high-quality traces in %s: %d or more are recommended for each domain", count, name, RECOMMENDED)
+    resolve(TRAINERS, trainer)(kept, traces, config, domain, min_reward)
+    return str(config.output_dir)
+
+
+def _resolved(model_name: str) -> str:
+    if model_name.startswith((".", "/", "~")) and not Path(model_name).expanduser().is_dir():
+        raise TrainingError(f"there is no model directory {model_name}")
+    return str(Path(model_name).expanduser()) if model_name.startswith("~") else model_name
+
+
+def _per_domain(traces: Sequence[Trace]) -> dict[str, int]:
+    return {d: n for d in Domain if (n := sum(t.domain == d for t in traces))}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The documented command. Returns 0, or 1 after one line that says what to do."""
+    parser = argparse.ArgumentParser(description="Fine-tune a worker on verified, well-rewarded traces.")
+    parser.add_argument("--model", default=MODEL, help="hub id, model or adapter directory, or 'embedded' (default: %(default)s)")
+    parser.add_argument("--log-dir", default="./logs", help="where the Orchestrator logged (default: %(default)s)")
+    parser.add_argument("--output-dir", default="./finetuned_models", help="where the adapter goes (default: %(default)s)")
+    parser.add_argument("--epochs", type=float, default=3, help="passes over the data (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=4, help="rows a step and device (default: %(default)s)")
+    parser.add_argument("--lr", type=float, default=2e-5, help="learning rate (default: %(default)s; the embedded model needs 2e-3)")
+    parser.add_argument("--domain", choices=list(Domain), default=None, help="train on one domain only (default: all)")
+    parser.add_argument("--min-reward", type=float, default=0.7, help="lowest reward to train on (default: %(default)s)")
+    parser.add_argument("--trainer", choices=("sft", "dpo"), default="sft", help="how to learn (default: %(default)s)")
+    parser.add_argument("--gradient-accumulation-steps", type=int, default=1, help="steps that make one batch (default: %(default)s)")
+    parser.add_argument("--load-in-4bit", action="store_true", help="QLoRA: the base in 4 bits through bitsandbytes")
+    parser.add_argument("--seed", type=int, default=0, help="of the split, the order and the adapter's first weights")
+    args = vars(parser.parse_args(argv))
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        folder = finetune_worker(args.pop("model"), **args)
+    except RatchetError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; nothing was registered. The traces are as they were", file=sys.stderr)
+        return 130
+    print(f"adapter in {folder}\nnext: Settings(MATH_WORKER_MODEL={folder!r}), or compare: ratchet evaluate embedded {folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
