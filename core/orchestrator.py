@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from agents.npc import NPC
 from agents.workers import hire
@@ -23,7 +23,7 @@ from core.answers import final_answer, normalise
 from core.config import EMBEDDED, Settings
 from core.errors import RatchetError, StoreError, TaskError
 from core.providers import connect
-from core.registry import STRATEGIES, resolve
+from core.registry import STORES, STRATEGIES, resolve
 from core.rewards import reward
 from core.routing import route
 from core.search.drivers import drive
@@ -46,7 +46,9 @@ from core.types import (
     best_first,
 )
 from core.verifiers import step_value, steps_right, verifier_for
-from logs.store import TraceStore
+
+if TYPE_CHECKING:
+    from logs.store import TraceStore
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +165,8 @@ class Orchestrator:
 
     def _open_store(self) -> TraceStore | None:
         try:
-            return TraceStore(self.log_dir)
+            store: TraceStore = resolve(STORES, "sqlite")(self.log_dir)
+            return store
         except StoreError as error:
             log.warning("answers will come, but nothing is logged: %s", error)
             return None

@@ -34,6 +34,8 @@ STEP_CHECKS: dict[str, str] = {"math": "core.verifiers.math:check_steps"}
 
 STEP_VALUES: dict[str, str] = {"math": "core.verifiers.math:step_value"}
 
+STORES: dict[str, str] = {"sqlite": "logs.store:TraceStore"}
+
 TRAINERS: dict[str, str] = {
     "sft": "finetune.trainers:sft",
     "dpo": "finetune.trainers:dpo",

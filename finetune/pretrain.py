@@ -6,8 +6,8 @@
 The corpus is generated as it is needed and never repeats. Each problem is written by one of three authors, all of them right: most often
 one who blurts out the answer, else one who writes a few steps, else one who writes every step. So the model's first impulse is the
 worst way of working that it knows, and there is something for the loop to find out. Blurted answers teach next to nothing, so they are
-shown less often than they are written: the loss of an answer's first token, which decides the way of working, is weighted to make up for it. Tasks of the gate and report splits, and those
-that the loops collect from, are never shown.
+shown less often than they are written: the loss of an answer's first token, which decides the way of working, is weighted to make up for
+it. Tasks of the gate and report splits, and those that the loops collect from, are never shown.
 
 Left out: dropout, evaluation loss, data parallelism. Muon for the hidden matrices, AdamW for the rest.
 """
@@ -32,6 +32,7 @@ from core.registry import SOURCES, resolve
 from core.tasks.problem import Problem, Style
 from core.tasks.splits import shown_in_pretraining, split_of
 from core.types import Domain, Split
+from finetune.card import write_card
 
 if TYPE_CHECKING:
     import torch
@@ -214,6 +215,7 @@ def train(recipe: Recipe, out: Path, device: str, evaluate_every: int) -> None:
             if (step + 1) % evaluate_every == 0 or step + 1 == recipe.steps:
                 save(model, out)
                 write(step=step + 1, accuracy=measure(model, tokenizer, tasks_per_level=60))
+    write_card(out)
 
 
 def _writer(journal: Any) -> Any:
@@ -261,7 +263,7 @@ def measure(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, tasks_p
     for domain in SHARES:
         source = resolve(SOURCES, domain)
         for level in (1, 2, 3, 4):
-            held = []
+            held: list[Problem] = []
             while len(held) < tasks_per_level:
                 problem = source(rng, level)
                 if split_of(problem.task) is Split.TRAIN and not shown_in_pretraining(problem.task):

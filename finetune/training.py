@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import TrainingError
-from core.providers.local import base_of, load
+from core.providers.local import base_of, is_adapter, load
 from core.types import Record
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def peft_model(config: TrainConfig) -> tuple[Any, Any]:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     model.config.use_cache = False
-    if base != config.model:
+    if is_adapter(config.model):
         return PeftModel.from_pretrained(model, config.model, is_trainable=True), tokenizer
     lora = LoraConfig(
         r=config.lora_r,
@@ -126,6 +126,9 @@ def run(trainer: Any, config: TrainConfig, offered: int, on_step: Progress | Non
         raise TrainingError(
             f"{offered} rows were offered and {kept} would be trained: the rest is longer than max_length={config.max_length}"
         )
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
     trainer.add_callback(_live(config.output_dir, on_step))
     started = time.monotonic()
     try:

@@ -100,15 +100,15 @@ def _ask(args: argparse.Namespace) -> int:
 
 
 def _collect(args: argparse.Namespace) -> int:
-    from rich.progress import track
+    from rich.progress import Progress
 
     from core.orchestrator import Orchestrator
     from core.tasks.files import read_tasks
 
     tasks = read_tasks(args.tasks)
-    bar = iter(track(range(len(tasks)), description="collect", console=_console(), transient=True))
-    with Orchestrator(enable_logging=True, log_dir=args.log_dir) as orchestrator:
-        results = orchestrator.infer_many(tasks, strategy=args.strategy, on_result=lambda _: next(bar, None))
+    with Orchestrator(enable_logging=True, log_dir=args.log_dir) as orchestrator, Progress(console=_console(), transient=True) as progress:
+        bar = progress.add_task("collect", total=len(tasks))
+        results = orchestrator.infer_many(tasks, strategy=args.strategy, on_result=lambda _: progress.advance(bar))
         orchestrator.flush()
     failed = [result.error for result in results if result.error]
     verified = sum(result.verified for result in results)

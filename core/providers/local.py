@@ -77,7 +77,7 @@ def load(path: str, device: str = "auto", dtype: str = "auto") -> tuple[Any, Any
         raise ProviderError(f"no tokenizer in {path}: save one there with tokenizer.save_pretrained({path!r})") from error
     try:
         model = AutoModelForCausalLM.from_pretrained(base, dtype=kind)
-        if base != path:
+        if is_adapter(path):
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, path).merge_and_unload()
@@ -86,16 +86,20 @@ def load(path: str, device: str = "auto", dtype: str = "auto") -> tuple[Any, Any
     return model.to(chosen).eval(), tokenizer
 
 
+def is_adapter(path: str) -> bool:
+    """True for a directory that holds a PEFT adapter."""
+    return (Path(path) / "adapter_config.json").is_file()
+
+
 def base_of(path: str) -> str:
     """The base model of an adapter directory; any other name is its own base, "embedded" the directory that ships."""
     import json
 
     if path == EMBEDDED:
         return str(EMBEDDED_DIRECTORY)
-
-    config = Path(path) / "adapter_config.json"
-    if not config.is_file():
+    if not is_adapter(path):
         return path
+    config = Path(path) / "adapter_config.json"
     base = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
     if not base:
         raise ProviderError(f"{config} does not name its base model")
