@@ -30,9 +30,9 @@ PROVIDERS: dict[str, str] = {
     "scripted": "core.providers.scripted:connect",
 }
 
-STEP_CHECKS: dict[str, str] = {"math": "core.verifiers.math:check_steps"}
+STEP_CHECKS: dict[str, str] = {"math": "core.verifiers.steps:check_steps"}
 
-STEP_VALUES: dict[str, str] = {"math": "core.verifiers.math:step_value"}
+STEP_VALUES: dict[str, str] = {"math": "core.verifiers.steps:step_value"}
 
 STORES: dict[str, str] = {"sqlite": "logs.store:TraceStore"}
 

@@ -15,7 +15,9 @@ from core.tasks.math import LEVELS, generate
 from core.types import Domain, Evidence, Outcome, Task
 from core.verifiers import math as verifier
 from core.verifiers import symbolic, verifier_for
-from core.verifiers.math import check_steps, read_question, step_value, verify
+from core.verifiers.math import verify
+from core.verifiers.question import read_question
+from core.verifiers.steps import check_steps, step_value
 from core.verifiers.symbolic import Reply
 
 PROBLEMS = [generate(random.Random(seed), LEVELS[seed % 4]) for seed in range(400)]
