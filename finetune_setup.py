@@ -9,22 +9,31 @@ import argparse
 import logging
 import random
 import sys
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from core.errors import RatchetError, TrainingError
+from core.errors import RatchetError, StoreError, TrainingError
+from core.registry import TRAINERS, resolve
 from core.types import Domain, Trace
+
+if TYPE_CHECKING:
+    from finetune.training import Progress
 
 MODEL = "meta-llama/Llama-3.2-3B-Instruct"
 log = logging.getLogger("finetune_setup")
 
 
 def collect_traces(log_dir: str | Path = "./logs") -> list[Trace]:
-    """All traces that an Orchestrator logged there. Raises StoreError when there is no trace database."""
-    from logs.store import read_traces
+    """All traces that an Orchestrator logged there. Raises StoreError when there are none."""
+    from logs.store import FILE, read_traces
 
-    return list(read_traces(log_dir))
+    traces = list(read_traces(log_dir)) if (Path(log_dir) / FILE).exists() else []
+    if not traces:
+        raise StoreError(f"No traces found in {log_dir}: enable logging in the orchestrator before running queries")
+    return traces
 
 
 def filter_high_quality(traces: Iterable[Trace], min_reward: float = 0.7) -> list[Trace]:
@@ -68,33 +77,32 @@ def finetune_worker(
     batch_size: int = 4,
     lr: float = 2e-5,
     trainer: str = "sft",
+    on_step: Progress | None = None,
     **options: Any,
 ) -> str:
     """Train an adapter on the good traces in `log_dir`; returns its folder, for `Settings(MATH_WORKER_MODEL=...)`.
 
     `options` are further fields of `finetune.training.TrainConfig`. Raises TrainingError or StoreError when there is nothing to train on.
     """
-    from core.registry import TRAINERS, resolve
     from finetune.data import RECOMMENDED, check_min_reward, sieve
     from finetune.training import TrainConfig, prepare_folder
 
     check_min_reward(min_reward)
+    learn = resolve(TRAINERS, trainer)
     config = TrainConfig(_resolved(model_name), Path(output_dir), epochs, batch_size, lr, **options)
     prepare_folder(config.output_dir)
     traces = collect_traces(log_dir)
-    if not traces:
-        raise TrainingError(f"No traces found in {log_dir}: enable logging in the orchestrator before running queries")
     kept, funnel = sieve(traces, min_reward, domain)
     log.info("%s", funnel)
     if not kept:
         raise TrainingError(
-            f"Low quality traces: none of {len(traces)} in {log_dir} may be trained on.\n{funnel}\n"
-            "Lower --min-reward, adjust verification, or improve the base model's prompts"
+            f"Low quality traces: none of the {len(traces)} in {log_dir} may be trained on; most fell at {_strictest(funnel)!r}. "
+            "Adjust verification, improve the base model's prompts, or lower min_reward"
         )
     for name, count in _per_domain(kept).items():
         if count < RECOMMENDED:
             log.warning("only %d high-quality traces in %s: %d or more are recommended for each domain", count, name, RECOMMENDED)
-    resolve(TRAINERS, trainer)(kept, traces, config, domain, min_reward)
+    learn(kept, traces, config, domain, min_reward, on_step)
     return str(config.output_dir)
 
 
@@ -102,6 +110,11 @@ def _resolved(model_name: str) -> str:
     if model_name.startswith((".", "/", "~")) and not Path(model_name).expanduser().is_dir():
         raise TrainingError(f"there is no model directory {model_name}")
     return str(Path(model_name).expanduser()) if model_name.startswith("~") else model_name
+
+
+def _strictest(funnel: Any) -> str:
+    name: str = max(funnel.sieves, key=lambda sieve: sieve.dropped).name
+    return name
 
 
 def _per_domain(traces: Sequence[Trace]) -> dict[str, int]:
@@ -119,22 +132,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--lr", type=float, default=2e-5, help="learning rate (default: %(default)s; the embedded model needs 2e-3)")
     parser.add_argument("--domain", choices=list(Domain), default=None, help="train on one domain only (default: all)")
     parser.add_argument("--min-reward", type=float, default=0.7, help="lowest reward to train on (default: %(default)s)")
-    parser.add_argument("--trainer", choices=("sft", "dpo"), default="sft", help="how to learn (default: %(default)s)")
+    parser.add_argument("--trainer", choices=sorted(TRAINERS), default="sft", help="how to learn (default: %(default)s)")
     parser.add_argument("--gradient-accumulation-steps", type=int, default=1, help="steps that make one batch (default: %(default)s)")
+    parser.add_argument("--max-length", type=int, default=1024, help="most tokens in prompt and answer (default: %(default)s)")
     parser.add_argument("--load-in-4bit", action="store_true", help="QLoRA: the base in 4 bits through bitsandbytes")
     parser.add_argument("--seed", type=int, default=0, help="of the split, the order and the adapter's first weights")
     args = vars(parser.parse_args(argv))
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    model = args.pop("model")
+    log.setLevel(logging.INFO)
+    warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)  # peft's, and nothing that a user could act on
     try:
-        folder = finetune_worker(args.pop("model"), **args)
+        with _progress_bar() as on_step:
+            logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)  # where the bar lets lines through
+            folder = finetune_worker(model, **args, on_step=on_step)
     except RatchetError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; nothing was registered. The traces are as they were", file=sys.stderr)
         return 130
-    print(f"adapter in {folder}\nnext: Settings(MATH_WORKER_MODEL={folder!r}), or compare: ratchet evaluate embedded {folder}")
+    option = f"{(args['domain'] or Domain.MATH).upper()}_WORKER_MODEL"
+    print(f"adapter in {folder}\nnext: Settings({option}={folder!r}), or compare: ratchet evaluate {model} {folder}")
     return 0
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Progress | None]:
+    """What draws the steps and the loss on a terminal; None where nobody watches."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("preparing", total=None)
+
+        def on_step(step: int, steps: int, loss: float | None) -> None:
+            told = "training" if loss is None else f"training, loss {loss:.3f}"
+            progress.update(bar, completed=step, total=steps, description=told)
+
+        yield on_step
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from core.errors import ConfigError
-from core.types import Domain
+from core.types import Domain, Evidence
 
 PREFIX = "RATCHET_"
 EMBEDDED = "embedded"
@@ -43,8 +43,9 @@ class Settings(BaseSettings):
     SEED: int = Field(0, ge=0, description="the same seed, model and question give the same search")
     CONCURRENCY: int = Field(32, ge=1, description="searches of infer_many that are under way at once")
 
-    VERIFIED_BY: tuple[str, ...] = Field(
-        ("reference", "execution", "recomputation", "proof", "source"), description="kinds of evidence that count as verified"
+    VERIFIED_BY: tuple[Evidence, ...] = Field(
+        (Evidence.REFERENCE, Evidence.EXECUTION, Evidence.RECOMPUTATION, Evidence.PROOF, Evidence.SOURCE),
+        description="kinds of evidence that count as verified",
     )
     MIN_ROUTING_CONFIDENCE: float = Field(0.35, ge=0, le=1, description="below it a question goes to FALLBACK_DOMAIN")
     FALLBACK_DOMAIN: Domain = Field(Domain.ANALYSIS, description="where questions go that fit no domain")
@@ -95,7 +96,7 @@ class Settings(BaseSettings):
 
     def changed(self, **changes: Any) -> Self:
         """A checked copy with some options changed."""
-        return type(self)(**{**self.model_dump(), **changes})
+        return type(self)(**{**self.model_dump(), **changes}, _env_file=None)
 
 
 def _unknown_in_environment(settings: type[Settings], env_file: str | Path | None) -> list[str]:
@@ -109,7 +110,7 @@ def _unknown_in_environment(settings: type[Settings], env_file: str | Path | Non
 
 
 def _unknown_message(settings: type[Settings], name: str) -> str:
-    near = get_close_matches(name.removeprefix(PREFIX), settings.model_fields, n=1, cutoff=0.5)
+    near = get_close_matches(name.removeprefix(PREFIX).upper(), settings.model_fields, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else f"the options are {', '.join(settings.model_fields)}"
     return f"there is no setting {name!r}: {hint}"
 

@@ -11,7 +11,8 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from concurrent.futures import Future
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -21,8 +22,9 @@ from agents.npc import NPC
 from agents.workers import hire
 from core.answers import final_answer, normalise
 from core.config import EMBEDDED, Settings
-from core.errors import RatchetError, StoreError, TaskError
+from core.errors import ConfigError, RatchetError, SearchError, StoreError, TaskError
 from core.providers import connect
+from core.providers.remote import together
 from core.registry import STORES, STRATEGIES, resolve
 from core.rewards import reward
 from core.routing import route
@@ -54,7 +56,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 NEWLINE = "\n"
-ANSWERED = re.compile(r"\W*(final )?answer\b", re.IGNORECASE)
+ANSWERED = re.compile(r"\W*(final )?answer\b\W*\w", re.IGNORECASE)
+CUT_OFF = "cut off before its end: raise MAX_TOKENS or, if the model's context is full, shorten the question"
+LONG_ANSWERS = (Domain.CODE, Domain.CREATIVE)  # what follows "Answer:" may have many lines, so that it ends with the turn
 
 
 @dataclass(slots=True)
@@ -72,6 +76,22 @@ class _Search:
     created: float
     usage: Usage = field(default_factory=Usage)
     attempts: list[Trace] = field(default_factory=list)
+
+
+class _Session(ExitStack):
+    """What one client tells a model that batches: I am here, wait for my next request.
+
+    It stays open from one task to the next, so that batches don't depend on who is quicker, and is left when the client turns to
+    another model, which would wait in vain.
+    """
+
+    _model: Model | None = None
+
+    def move_to(self, model: Model) -> None:
+        if model is not self._model:
+            self.close()
+            self._model = model
+            self.enter_context(getattr(model, "session", nullcontext)())
 
 
 class Orchestrator:
@@ -92,7 +112,9 @@ class Orchestrator:
         self.settings = settings or Settings()
         self._replaced = verify
         self.log_dir = Path(log_dir)
+        self._logging = enable_logging
         self._store = self._open_store() if enable_logging else None
+        self._unlogged = 0
         self._models: dict[str, Model] = {}
         self._loading = threading.Lock()
         self._loop = asyncio.new_event_loop()
@@ -112,8 +134,7 @@ class Orchestrator:
     ) -> Result:
         """`infer` for asynchronous callers."""
         task = self._task(query, domain, expected)
-        work = self._infer(task, strategy or self.settings.SEARCH_STRATEGY)
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+        return await asyncio.wrap_future(self._start(self._infer(task, strategy or self.settings.SEARCH_STRATEGY)))
 
     def infer_many(
         self,
@@ -125,16 +146,23 @@ class Orchestrator:
     ) -> list[Result]:
         """Answer many questions side by side, results in the order of the questions; one that fails carries its `error`.
 
-        `on_result` is called with each result as it comes.
+        `on_result` is called with each result as it comes, on the orchestrator's own thread. Raises TaskError for a question that
+        can't be asked and ConfigError for a strategy that doesn't exist, before anything is answered.
         """
+        if isinstance(tasks, str):
+            raise TaskError("infer_many takes a list of questions: use infer for a single one")
         asked = [self._task(task, None, None) for task in tasks]
-        width = min(concurrency or self.settings.CONCURRENCY, max(len(asked), 1))
-        return self._run(self._infer_many(asked, strategy or self.settings.SEARCH_STRATEGY, width, on_result))
+        strategy = strategy or self.settings.SEARCH_STRATEGY
+        resolve(STRATEGIES, strategy)
+        concurrency = self.settings.CONCURRENCY if concurrency is None else concurrency
+        if concurrency < 1:
+            raise ConfigError(f"concurrency is {concurrency}: choose 1 or more")
+        return self._run(self._infer_many(asked, strategy, min(concurrency, len(asked)), on_result))
 
     @property
     def lost(self) -> int:
         """Searches that could not be logged."""
-        return self._store.dropped if self._store else 0
+        return self._unlogged + (self._store.dropped if self._store else 0)
 
     def flush(self) -> None:
         """Returns when all that was logged so far is on disk. Raises StoreError if that can't be."""
@@ -142,16 +170,17 @@ class Orchestrator:
             self._store.flush()
 
     def close(self) -> None:
-        """Write the log, close the models, stop the threads. Idempotent."""
+        """Stop what is under way, write the log, close the models, stop the threads. Idempotent."""
         if self._loop.is_closed():
             return
-        for model in self._models.values():
-            self._run(model.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-        if self._store:
-            self._store.close()
+        try:
+            self._run(self._wind_up())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+            if self._store:
+                self._store.close()
 
     def __enter__(self) -> Self:
         return self
@@ -171,25 +200,40 @@ class Orchestrator:
             log.warning("answers will come, but nothing is logged: %s", error)
             return None
 
+    def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        if self._loop.is_closed():
+            work.close()
+            raise SearchError("this orchestrator is closed: make another one")
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future = self._start(work)
         try:
             return future.result()
         except BaseException:
             future.cancel()
             raise
 
-    def _task(self, query: str | Task, domain: str | None, expected: str | None) -> Task:
+    async def _wind_up(self) -> None:
+        under_way = asyncio.all_tasks() - {asyncio.current_task()}
+        for work in under_way:
+            work.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+        for model in self._models.values():
+            await model.close()
+        await self._loop.shutdown_default_executor()
+
+    def _task(self, query: str | Task, domain: str | None, expected: object) -> Task:
+        if domain is not None and domain not in list(Domain):
+            raise TaskError(f"there is no domain {domain!r}: choose one of {', '.join(Domain)}, or leave it out")
         if isinstance(query, Task):
-            return query
+            reference = query.reference if expected is None else str(expected)
+            return query.replace(domain=domain or query.domain, reference=reference)
         if not isinstance(query, str):
             raise TaskError(f"a question is a text or a Task, not {type(query).__name__}")
         if not query.strip():
             raise TaskError("the question is empty: ask something")
-        if domain is not None and domain not in list(Domain):
-            raise TaskError(f"there is no domain {domain!r}: choose one of {', '.join(Domain)}, or leave it out")
-        chosen = Domain(domain) if domain else self._route(query)[0]
-        return Task(query, chosen, reference=expected)
+        return Task(query, Domain(domain) if domain else self._route(query)[0], None if expected is None else str(expected))
 
     def _route(self, query: str) -> tuple[Domain, float]:
         found = route(query, self.settings.MIN_ROUTING_CONFIDENCE, self.settings.FALLBACK_DOMAIN)
@@ -204,50 +248,53 @@ class Orchestrator:
                 self._models[spec] = connect(spec, self.settings)
             return self._models[spec]
 
+    async def _connected(self, npc: NPC) -> Model:
+        """At once if it is there, so that clients which start together ask together."""
+        there = self._models.get(npc.model_spec)
+        return await asyncio.to_thread(self._model, npc) if there is None else there
+
     async def _infer_many(
         self, tasks: Sequence[Task], strategy: str, width: int, on_result: Callable[[Result], None] | None
     ) -> list[Result]:
         results: list[Result | None] = [None] * len(tasks)
         left = iter(range(len(tasks)))
+        for domain in sorted({task.domain for task in tasks}):
+            with suppress(RatchetError):  # each of its tasks will tell
+                await self._connected(hire(domain, self.settings))
 
         async def client() -> None:
-            opened: dict[str, AbstractContextManager[None]] = {}
-            try:
+            with _Session() as session:
                 for i in left:
-                    results[i] = await self._infer_safely(tasks[i], strategy, opened)
+                    result = results[i] = await self._infer_safely(tasks[i], strategy, session)
                     if on_result:
-                        on_result(results[i])  # type: ignore[arg-type]
-            finally:
-                for session in opened.values():
-                    session.__exit__(None, None, None)
+                        on_result(result)
 
-        await asyncio.gather(*(client() for _ in range(width)))
+        await together([client() for _ in range(width)])
         return [result for result in results if result is not None]
 
-    async def _infer_safely(self, task: Task, strategy: str, opened: dict[str, AbstractContextManager[None]]) -> Result:
-        """A session stays open from one task of a client to the next, so that batches don't depend on who is quicker."""
+    async def _infer_safely(self, task: Task, strategy: str, session: _Session) -> Result:
         started = time.monotonic()
         try:
-            npc = hire(task.domain, self.settings)
-            if npc.model_spec not in opened:
-                opened[npc.model_spec] = _session(await asyncio.to_thread(self._model, npc))
-                opened[npc.model_spec].__enter__()
-            return await self._search(task, strategy)
+            return await self._infer(task, strategy, session)
         except RatchetError as error:
             return _failed(task, str(error), time.monotonic() - started)
 
-    async def _infer(self, task: Task, strategy: str) -> Result:
-        model = await asyncio.to_thread(self._model, hire(task.domain, self.settings))
-        with _session(model):
-            return await self._search(task, strategy)
-
-    async def _search(self, task: Task, strategy: str) -> Result:
+    async def _infer(self, task: Task, strategy: str, session: _Session | None = None) -> Result:
         npc = hire(task.domain, self.settings)
+        model = await self._connected(npc)
+        if session:
+            session.move_to(model)
+            return await self._search(task, npc, model, strategy)
+        with _Session() as own:
+            own.move_to(model)
+            return await self._search(task, npc, model, strategy)
+
+    async def _search(self, task: Task, npc: NPC, model: Model, strategy: str) -> Result:
         search = _Search(
             task=task,
             confidence=self._route(task.prompt)[1],
             npc=npc,
-            model=self._model(npc),
+            model=model,
             seed=derive(self.settings.SEED, task.id),
             strategy=strategy,
             run_id=new_id(),
@@ -258,8 +305,8 @@ class Orchestrator:
         error: str | None = None
         try:
             await drive(policy, lambda ticket: self._propose(search, ticket))
-        except RatchetError as problem:
-            error = str(problem)
+        except BaseException as problem:
+            error = str(problem) or type(problem).__name__
             raise
         finally:
             self._remember(search, policy, error)
@@ -291,7 +338,7 @@ class Orchestrator:
         if completion.finish == "stop" and not step.endswith(NEWLINE):
             step += NEWLINE  # servers cut the stop string off, and the next step must not run into this one
         text = ticket.prefix + step
-        if completion.finish == "stop" and not ANSWERED.match(step):
+        if completion.finish == "stop" and (task.domain in LONG_ANSWERS or not ANSWERED.match(step)):
             return Child(step, terminal=False, value=None if self._replaced else step_value(task, text))
         complete = completion.finish != "length"
         verdict = await asyncio.to_thread(self._verify, task, text, complete)
@@ -302,7 +349,7 @@ class Orchestrator:
 
     def _verify(self, task: Task, text: str, complete: bool) -> Verdict:
         if not complete:
-            return Verdict(Outcome.FAIL, 0.0, f"cut off after {self.settings.MAX_TOKENS} tokens: raise MAX_TOKENS", verifier="length")
+            return Verdict(Outcome.FAIL, 0.0, CUT_OFF, verifier="length")
         verdict = (self._replaced or verifier_for(task.domain))(task, text)
         if verdict.passed and verdict.evidence not in self.settings.VERIFIED_BY:
             return verdict.replace(outcome=Outcome.ABSTAIN, reason=f"{verdict.evidence} does not count as verified: {verdict.reason}")
@@ -310,6 +357,7 @@ class Orchestrator:
 
     def _remember(self, search: _Search, policy: Policy, error: str | None) -> None:
         if self._store is None:
+            self._unlogged += self._logging
             return
         self._store.put(
             Run(
@@ -339,11 +387,6 @@ def derive(*parts: object) -> int:
 def new_id() -> str:
     """32 hex digits that sort by time, so that rows can move between databases with their keys."""
     return f"{time.time_ns() // 1000:014x}{uuid.uuid4().hex[:18]}"
-
-
-def _session(model: Model) -> AbstractContextManager[None]:
-    opened: AbstractContextManager[None] = getattr(model, "session", nullcontext)()
-    return opened
 
 
 def _trace(search: _Search, text: str, verdict: Verdict, earned: Reward, node: str, complete: bool) -> Trace:

@@ -60,13 +60,19 @@ class Record:
     __slots__ = ()
 
     def __getitem__(self, key: str) -> Any:
-        if key.startswith("_") or not hasattr(self, key):
+        if key not in self:
             raise KeyError(key)
         return getattr(self, key)
 
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and not key.startswith("_") and hasattr(self, key) and not hasattr(Record, key)
+
     def get(self, key: str, default: Any = None) -> Any:
         """The field of that name, or `default` when there is none."""
-        return getattr(self, key, default)
+        try:
+            return self[key]
+        except KeyError:
+            return default
 
     def keys(self) -> list[str]:
         """The names of the fields, so that `dict(record)` works."""
@@ -106,8 +112,12 @@ class Task(Record):
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.prompt, str):
+            raise TaskError(f"a question is a text, not {type(self.prompt).__name__}")
         if not self.prompt.strip():
             raise TaskError("the question is empty: ask something")
+        if self.domain not in list(Domain):
+            raise TaskError(f"there is no domain {self.domain!r}: choose one of {', '.join(Domain)}")
         object.__setattr__(self, "domain", Domain(self.domain))
         object.__setattr__(self, "key", self.key or normalise_prompt(self.prompt))
 

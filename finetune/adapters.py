@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -35,7 +36,6 @@ class Manifest(Record):
     base_probe: tuple[float, ...]
     domain: str | None
     trainer: str
-    rows: int
     trace_ids: tuple[str, ...]
     settings: Mapping[str, Any]
     metrics: Mapping[str, Any]
@@ -52,7 +52,7 @@ def register(
     metrics: Mapping[str, Any],
     device: str = "auto",
 ) -> Manifest:
-    """Write the manifest of a freshly trained adapter. Raises AdapterError if the adapter changes nothing."""
+    """Write the manifest of a freshly trained adapter. Raises AdapterError if the adapter changes nothing, or has diverged."""
     from peft import PeftModel
 
     base = base_of(str(folder))
@@ -60,6 +60,8 @@ def register(
     base_fingerprint, base_probe = fingerprint(model), _probe(model, tokenizer)
     adapted = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
     probe = _probe(adapted, tokenizer)
+    if not all(map(math.isfinite, probe)):
+        raise AdapterError(f"the adapter in {folder} has diverged, its answers are no numbers: lower the learning rate")
     if _distance(base_probe, probe) == 0:
         raise AdapterError(f"the adapter in {folder} changes nothing: raise the learning rate or train for longer")
     manifest = Manifest(
@@ -72,8 +74,7 @@ def register(
         base_probe=base_probe,
         domain=domain,
         trainer=trainer,
-        rows=len(trace_ids),
-        trace_ids=tuple(trace_ids),
+        trace_ids=tuple(dict.fromkeys(trace_ids)),
         settings=dict(settings),
         metrics=dict(metrics),
         versions={name: version(name) for name in LIBRARIES},
@@ -103,7 +104,7 @@ def read_manifest(folder: str | Path) -> Manifest:
 
 
 def prove(model: LocalModel, folder: str | Path) -> None:
-    """Raises AdapterError unless the model that is serving does what this adapter did when it was registered, rather than what its base does."""
+    """Raises AdapterError unless the model that serves does what this adapter did when it was registered, and not what its base does."""
     manifest = read_manifest(folder)
     seen = model.probe()
     if _distance(seen, manifest.probe) > _distance(manifest.probe, manifest.base_probe) / 2:

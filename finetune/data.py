@@ -11,11 +11,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import TypeVar
 
 from core.errors import TrainingError
 from core.types import Domain, Outcome, Record, Split, Trace
 
 RECOMMENDED = 100
+R = TypeVar("R", "Row", "Pair")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,13 @@ def sieve(traces: Iterable[Trace], min_reward: float = 0.7, domain: str | None =
 
 
 def sft_rows(traces: Sequence[Trace], rng: random.Random, per_task: int = 2) -> tuple[list[Row], Sieve]:
-    """One row a trace, at most `per_task` of a task, chosen at random so that no way of working is preferred."""
+    """One row a trace, at most `per_task` of a task, chosen at random so that no way of working is preferred.
+
+    Raises TrainingError when a held-out trace is among them.
+    """
+    held_out = sum(trace.split is not Split.TRAIN for trace in traces)
+    if held_out:
+        raise TrainingError(f"{held_out} of {len(traces)} traces are held out: take those that filter_high_quality lets through")
     rows: list[Row] = []
     for group in _by_task(traces).values():
         kept = rng.sample(group, per_task) if len(group) > per_task else group
@@ -143,7 +151,7 @@ def dpo_pairs(
     return pairs
 
 
-def split_rows(rows: Sequence[Row], share: float, rng: random.Random) -> tuple[list[Row], list[Row]]:
+def split_rows(rows: Sequence[R], share: float, rng: random.Random) -> tuple[list[R], list[R]]:
     """(training, evaluation) rows; a task is wholly on one side. With two tasks or more, both sides have some."""
     tasks = sorted({row.task_id for row in rows})
     rng.shuffle(tasks)

@@ -53,7 +53,7 @@ def wilson(right: int, n: int) -> Interval:
 def mcnemar(gained: int, lost: int) -> float:
     """One-sided exact p-value: the chance of at least `gained` of the discordant tasks if neither worker were better."""
     n = gained + lost
-    return sum(math.comb(n, k) for k in range(gained, n + 1)) / 2**n
+    return sum(math.comb(n, k) for k in range(gained, n + 1)) / (1 << n)
 
 
 def decide(champion: Sequence[bool], candidate: Sequence[bool], alpha: float = 0.05, looks: int = 1) -> Decision:
@@ -61,6 +61,8 @@ def decide(champion: Sequence[bool], candidate: Sequence[bool], alpha: float = 0
 
     champion[i] and candidate[i] are about the same task under the same seed.
     """
+    if not 0 < alpha < 1 or looks < 1:
+        raise TrainingError(f"alpha is {alpha} and looks {looks}: alpha lies between 0 and 1, and a held-out set is looked at once or more")
     if len(champion) != len(candidate):
         raise TrainingError(f"the gate pairs results: {len(champion)} of the champion, {len(candidate)} of the candidate")
     gained = sum(b and not a for a, b in zip(champion, candidate, strict=True))

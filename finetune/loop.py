@@ -19,6 +19,7 @@ from finetune.supervised import train_sft
 from finetune.training import Progress, TrainConfig
 
 MIN_PAIRS = 32
+PhaseProgress = Callable[[str], Callable[[int, int], None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +69,12 @@ def turn(
     folder: Path,
     plan: TurnPlan,
     seed: int,
-    on_step: Callable[[str], Progress] | None = None,
+    on_step: PhaseProgress | None = None,
 ) -> Turn:
     """Build rows from `fresh` traces (and some of the `past`), train SFT then DPO on top of `champion`, evaluate, decide.
 
-    `baseline` is the champion's evaluation on the gate's tasks; `evaluate` gives the candidate's on the same.
+    `baseline` is the champion's evaluation on the gate's tasks; `evaluate` gives the candidate's on the same. `on_step("sft")` and
+    `on_step("dpo")` give what is told (step, steps) while that phase trains.
     """
     rng = random.Random(seed)
     clock = _Clock()
@@ -93,11 +95,11 @@ def turn(
         device=plan.device,
         evaluations=1,
     )
-    trained["sft"] = train_sft(rows, config, on_step=on_step("sft") if on_step else None)
+    trained["sft"] = train_sft(rows, config, on_step=_steps_of("sft", on_step))
     clock.lap("sft")
     if len(pairs) >= MIN_PAIRS:
         config = config.replace(model=str(folder), epochs=1.0, batch_size=plan.dpo_batch, learning_rate=plan.dpo_lr)
-        trained["dpo"] = train_dpo(pairs, config, on_step=on_step("dpo") if on_step else None)
+        trained["dpo"] = train_dpo(pairs, config, on_step=_steps_of("dpo", on_step))
     clock.lap("dpo")
     manifest = _manifest(folder, rows, pairs, plan, trained)
     evaluation = evaluate(str(folder))
@@ -122,6 +124,13 @@ def _manifest(folder: Path, rows: Sequence[Row], pairs: Sequence[Pair], plan: Tu
     used = sorted({*(row.trace_id for row in rows), *(i for pair in pairs for i in (pair.chosen_id, pair.rejected_id))})
     trainer = "+".join(trained)
     return register(folder, domain=None, trainer=trainer, trace_ids=used, settings=plan.as_dict(), metrics=trained, device=plan.device)
+
+
+def _steps_of(phase: str, on_step: PhaseProgress | None) -> Progress | None:
+    if on_step is None:
+        return None
+    tell = on_step(phase)
+    return lambda step, steps, _: tell(step, steps)
 
 
 class _Clock:

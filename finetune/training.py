@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,13 @@ from typing import Any
 from core.errors import TrainingError
 from core.providers.local import base_of, is_adapter, load
 from core.types import Record
+from finetune.data import Pair, Row
 
 log = logging.getLogger(__name__)
 
 OUT_OF_MEMORY = "out of memory: reduce --batch-size, or use --gradient-accumulation-steps to keep the effective batch"
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int, float | None], None]
+"""Is told, after each step, its number, how many there are, and the loss that was logged last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +62,11 @@ def prepare_folder(folder: Path) -> None:
 
 
 def peft_model(config: TrainConfig) -> tuple[Any, Any]:
-    """(model with a trainable LoRA adapter named "default", tokenizer). An adapter directory is trained further, anything else from base."""
+    """(model with a trainable LoRA adapter named "default", tokenizer). An adapter directory is trained further, a model from scratch."""
+    import torch
     from peft import LoraConfig, PeftModel, get_peft_model
 
+    torch.manual_seed(config.seed)
     base = base_of(config.model)
     model, tokenizer = _load_4bit(base) if config.load_in_4bit else load(base, config.device)
     if tokenizer.pad_token_id is None:
@@ -87,6 +90,9 @@ def arguments(config: TrainConfig, steps: int, evaluated: bool, kind: type[Any],
     import torch
 
     every = max(1, steps // config.evaluations)
+    gpu = config.device != "cpu" and torch.cuda.is_available()
+    known = {f.name for f in fields(kind)}
+    recompute = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
     wanted: dict[str, Any] = {
         "output_dir": str(config.output_dir),
         "num_train_epochs": config.epochs,
@@ -103,13 +109,13 @@ def arguments(config: TrainConfig, steps: int, evaluated: bool, kind: type[Any],
         "report_to": "none",
         "seed": config.seed,
         "max_length": config.max_length,
-        "use_cpu": config.device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available()),
-        "bf16": torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
-        "gradient_checkpointing": torch.cuda.is_available(),
+        "use_cpu": not gpu and (config.device == "cpu" or not torch.backends.mps.is_available()),
+        "bf16": gpu and torch.cuda.is_bf16_supported(),
+        recompute: gpu,
         "disable_tqdm": True,
         **more,
     }
-    unknown = sorted(set(wanted) - {f.name for f in fields(kind)})
+    unknown = sorted(set(wanted) - known)
     if unknown:
         raise TrainingError(
             f"the installed {kind.__module__.split('.')[0]} has no option {unknown[0]}: install the versions in constraints.txt"
@@ -120,24 +126,67 @@ def arguments(config: TrainConfig, steps: int, evaluated: bool, kind: type[Any],
 def run(trainer: Any, config: TrainConfig, offered: int, on_step: Progress | None) -> dict[str, Any]:
     """Train with live files; returns the final metrics. Raises TrainingError when the library dropped rows, or memory ran out."""
     import torch
+    from transformers import PrinterCallback
 
     kept = len(trainer.train_dataset)
     if kept != offered:
-        raise TrainingError(
-            f"{offered} rows were offered and {kept} would be trained: the rest is longer than max_length={config.max_length}"
-        )
-    from transformers import PrinterCallback
-
+        raise TrainingError(f"{offered} rows were offered and the library kept {kept}: raise max_length={config.max_length}")
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(_live(config.output_dir, on_step))
     started = time.monotonic()
     try:
         result = trainer.train()
-        trainer.evaluate()
+        if not any("eval_loss" in entry for entry in trainer.state.log_history[-2:]):
+            trainer.evaluate()
     except torch.OutOfMemoryError as error:
         raise TrainingError(OUT_OF_MEMORY) from error
     trainer.save_state()
     return {"train_loss": result.training_loss, "steps": trainer.state.global_step, "seconds": round(time.monotonic() - started, 2)}
+
+
+def assemble(kind: type[Any], args: Any, train: list[dict[str, Any]], held: list[dict[str, Any]], config: TrainConfig) -> Any:
+    """A trainer of that kind with its model, once the tokenizer and every example are known to be fit for training."""
+    from datasets import Dataset, disable_progress_bars
+
+    model, tokenizer = peft_model(config)
+    check_stop_token(tokenizer)
+    check_lengths([*train, *held], tokenizer, config.max_length, getattr(model.config, "max_position_embeddings", None))
+    disable_progress_bars()
+    return kind(
+        model=model,
+        args=args,
+        processing_class=tokenizer,
+        train_dataset=Dataset.from_list(train),
+        eval_dataset=Dataset.from_list(held),
+    )
+
+
+def check_stop_token(tokenizer: Any) -> None:
+    """A worker whose stop token is never trained does not stop. Raises TrainingError when the chat template leaves it out."""
+    if not getattr(tokenizer, "chat_template", None):
+        raise TrainingError("the tokenizer has no chat template: use an instruct model, or set tokenizer.chat_template and save it")
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    prompt = tokenizer.apply_chat_template(turns[:1], add_generation_prompt=True, tokenize=False)
+    whole = tokenizer.apply_chat_template(turns, tokenize=False)
+    if not whole.startswith(prompt):
+        raise TrainingError("the chat template renders a finished turn differently from an open one: training would not match serving")
+    after = whole[len(prompt) :].partition("a")[2].strip()
+    ends = {tokenizer.eos_token, *(t for t in ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>") if t in tokenizer.get_vocab())}
+    if not any(end and after.startswith(end) for end in ends):
+        raise TrainingError(f"the chat template does not close an answer with a stop token (it writes {after[:20]!r} after it)")
+
+
+def check_lengths(examples: Iterable[dict[str, Any]], tokenizer: Any, max_length: int, context: int | None) -> None:
+    """Raises TrainingError when the library would cut an answer short: then its stop token is not trained, or the row is dropped."""
+    limit = min(max_length, context or max_length)
+    whole = (e["prompt"] + e[key] for e in examples for key in ("completion", "chosen", "rejected") if key in e)
+    lengths = [len(tokenizer.apply_chat_template(turns)["input_ids"]) for turns in whole]
+    too_long = sum(length > limit for length in lengths)
+    if too_long:
+        raise TrainingError(
+            f"{too_long} of {len(lengths)} answers are longer than {limit} tokens, the longest has {max(lengths)}: "
+            f"raise --max-length (the model takes {context or 'any number'}), or leave these traces out"
+        )
 
 
 def total_steps(rows: int, config: TrainConfig) -> int:
@@ -157,17 +206,10 @@ def save_adapter(model: Any, tokenizer: Any, folder: Path) -> None:
         (folder / leftover).unlink(missing_ok=True)
 
 
-def conversation(row: Mapping[str, Any] | Any) -> list[dict[str, str]]:
+def conversation(row: Row | Pair) -> list[dict[str, str]]:
     """The messages that the worker had when it answered."""
     system = [{"role": "system", "content": row.directive}] if row.directive else []
     return [*system, {"role": "user", "content": row.prompt}]
-
-
-def shuffled(rows: Sequence[Any], seed: int) -> list[Any]:
-    """A copy in an order that the seed decides."""
-    copy = list(rows)
-    random.Random(seed).shuffle(copy)
-    return copy
 
 
 def _load_4bit(base: str) -> tuple[Any, Any]:
@@ -183,13 +225,14 @@ def _live(folder: Path, on_step: Progress | None) -> Any:
     class Live(TrainerCallback):  # type: ignore[misc]
         """Writes trainer_state.json in place, so that `tail -f` keeps following it, and a line of metrics.jsonl, at every log."""
 
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             state.save_to_json(str(folder / "trainer_state.json"))
             with (folder / "metrics.jsonl").open("a", encoding="utf-8") as journal:
                 journal.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")
 
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if on_step:
-                on_step(state.global_step, state.max_steps)
+                losses = (entry["loss"] for entry in reversed(state.log_history) if "loss" in entry)
+                on_step(state.global_step, state.max_steps, next(losses, None))
 
     return Live()

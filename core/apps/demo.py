@@ -324,13 +324,11 @@ def _p(first: Any, second: Any) -> float:
 
 
 def _ways(evaluation: Any) -> dict[str, float]:
-    """How answers are worked out: none, some, or all steps written; a product that is taken apart counts as all."""
-    lines = [text.count("\n") for text in evaluation.texts]
-    worked = ["* " in text.replace("*", "* ") and any(line.count("=") > 1 for line in text.split("\n")) for text in evaluation.texts]
-    n = len(lines)
-    direct = sum(count == 0 for count in lines)
-    careful = sum(count > 0 and w for count, w in zip(lines, worked, strict=True))
-    return {"direct": round(direct / n, 3), "short": round((n - direct - careful) / n, 3), "worked": round(careful / n, 3)}
+    """Shares of answers by how they are worked out: no steps, steps, or steps of which one at least is taken apart (`a = b = c`)."""
+    direct = sum("\n" not in text for text in evaluation.texts)
+    worked = sum(any(line.count("=") > 1 for line in text.split("\n")) for text in evaluation.texts)
+    n = len(evaluation.texts)
+    return {"direct": round(direct / n, 3), "short": round((n - direct - worked) / n, 3), "worked": round(worked / n, 3)}
 
 
 def _peak_memory_mb() -> int:

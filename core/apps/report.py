@@ -58,7 +58,7 @@ def page(report: dict[str, Any]) -> str:
         "Most of the rise is elicitation: the first worker knows how to work in steps and blurts out an answer instead. "
         "The middle row is what forcing it to write steps brings by itself; what the loop adds lies between the last two rows.",
         "",
-        "| share of answers | no steps | steps, products in one go | products worked out |",
+        "| share of answers | no steps | steps in one go | steps taken apart |",
         "|---|---|---|---|",
         *(
             f"| {NAMES[k]} | {ways['direct']:.0%} | {ways['short']:.0%} | {ways['worked']:.0%} |"

@@ -2,11 +2,13 @@
 
 Not safe to call from two threads: core.providers.local gives it a thread of its own. A row's draws come from its own seed and step
 number, so that its neighbours can't change them (but for the last digits of float sums, which depend on the shape of the batch).
+Layers with a sliding window keep all positions and are masked. Models that remember in another way than by attention are refused.
 Left out: prefix sharing across requests, several adapters in one batch, compiled decoding.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,9 +19,15 @@ import torch
 from transformers import Cache, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin
 
+from core.errors import ProviderError
 from core.types import Completion, Sampling
 
 GROWTH = 64
+PREFILL_TOKENS = 2_048  # of one forward pass, padding included: bounds the memory that long prompts take
+PROOF = 6  # tokens
+HALF = "\ufffd"  # what half a character decodes to
+TOLERANCE = 0.05  # of the range of the logits; half precision stays well below it
+FULL, SLIDING = "full_attention", "sliding_attention"
 Ids = list[int]
 
 
@@ -98,12 +106,12 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
         self.values[target, :, :length] = self.values[source, :, :length].clone()
 
     def get_seq_length(self) -> int:
-        """Unused: positions and masks are given explicitly."""
+        """Prefill starts at 0. When decoding, positions are given explicitly."""
         return 0
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Unused: masks are given explicitly."""
-        return self.where.filled or query_length, 0
+        """Prefill sees the prompts alone. When decoding, masks are given explicitly."""
+        return (query_length if self.where.prefill is not None else self.where.filled), 0
 
     def get_max_length(self) -> int:
         """No limit of its own."""
@@ -135,21 +143,28 @@ class SlotCache(Cache):  # type: ignore[misc]
 
 
 class Engine:
-    """`add` jobs, then call `step` until it has returned them all. `rows` bounds the batch, not the queue."""
+    """`add` jobs, then call `step` until it has returned them all. `rows` bounds the batch, not the queue.
+
+    Raises ProviderError for a model that it can't decode as the model itself would.
+    """
 
     def __init__(self, model: PreTrainedModel, tokenizer: Any, rows: int = 96) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.device = model.device
         self.slots = rows
-        self.context = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 30)
+        config = model.config.get_text_config()
+        self.context = int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
+        self._reach = _reach(config)
+        self._keeps_few = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._ends = _end_tokens(model, tokenizer)
         self._queue: deque[Job] = deque()
         self._rows: list[_Row] = []
         self._lengths = np.zeros(rows, dtype=np.int64)
         self._last = torch.zeros(rows, dtype=torch.long, device=self.device)
-        self._cache = SlotCache(model.config.get_text_config().num_hidden_layers, rows, self.device)
+        self._cache = SlotCache(config.num_hidden_layers, rows, self.device)
         self._stop_tokens: dict[str, frozenset[int]] = {}
+        self._prove()
 
     @property
     def busy(self) -> bool:
@@ -176,44 +191,81 @@ class Engine:
         out = self.model(torch.tensor([prompt], device=self.device), use_cache=False)
         return [float(x) for x in out.logits[0, -1, :64].float()]
 
+    @torch.inference_mode()
+    def _prove(self) -> None:
+        """Prefill and decode a few tokens, then ask the model for the same without a cache: the logits must agree."""
+        vocabulary = int(self.model.config.get_text_config().vocab_size)
+        ids = [(7 + 11 * i) % vocabulary for i in range(PROOF)]
+        kind = type(self.model).__name__
+        try:
+            job = Job(ids[:-1], 1, Sampling())
+            self._read([job], 0)
+            self._open_rows(job)
+            self._last[0] = ids[-1]
+            got = self._decode()[0]
+            expected = self.model(torch.tensor([ids], device=self.device), use_cache=False).logits[0, -1].float()
+        except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
+            raise ProviderError(f"{kind} can't be decoded in process ({error}): serve it with Ollama or another server") from error
+        self._rows.clear()
+        if float((got - expected).abs().max()) > TOLERANCE * float(expected.max() - expected.min()):
+            raise ProviderError(f"{kind} does not decode in process as it should: serve it with Ollama or another server")
+
     def _admit(self) -> list[Job]:
         finished: list[Job] = []
-        while self._queue and len(self._rows) + self._queue[0].n <= self.slots:
-            taken: list[Job] = []
-            rows = len(self._rows)
-            while self._queue and rows + self._queue[0].n <= self.slots:
-                taken.append(self._queue.popleft())
-                rows += taken[-1].n
+        while taken := self._next_jobs():
             finished += self._prefill(taken)
         return finished
 
+    def _next_jobs(self) -> list[Job]:
+        """From the front of the queue, as many as there are free rows for and one forward pass should take."""
+        taken: list[Job] = []
+        free, longest = self.slots - len(self._rows), 0
+        while self._queue and self._queue[0].n <= free:
+            longest = max(longest, len(self._queue[0].prompt))
+            if taken and longest * (len(taken) + 1) > PREFILL_TOKENS:
+                break
+            taken.append(self._queue.popleft())
+            free -= taken[-1].n
+        return taken
+
     def _prefill(self, jobs: Sequence[Job]) -> list[Job]:
-        longest = max(len(job.prompt) for job in jobs)
-        self._cache.reserve(longest + 1)
-        ids = torch.zeros((len(jobs), longest), dtype=torch.long)
-        for i, job in enumerate(jobs):
-            ids[i, : len(job.prompt)] = torch.tensor(job.prompt)
         base = len(self._rows)
-        counts = [job.n for job in jobs]
-        firsts = base + np.cumsum([0, *counts[:-1]])
-        self._cache.prefill = torch.tensor(firsts, device=self.device)
-        hidden_at = torch.tensor([len(job.prompt) - 1 for job in jobs], device=self.device)
-        out = self.model(ids.to(self.device), past_key_values=self._cache, use_cache=True)
-        self._cache.prefill = None
-        logits = out.logits[torch.arange(len(jobs), device=self.device), hidden_at].float()
-        for job, first in zip(jobs, firsts.tolist(), strict=True):
-            if job.n > 1:
-                self._cache.copy(slice(first, first + 1), slice(first + 1, first + job.n), len(job.prompt))
-            for sample in range(job.n):
-                seed = _mix((job.sampling.seed or 0) * 0x9E3779B97F4A7C15 + job.first + sample)
-                limit = min(job.sampling.max_tokens, self.context - len(job.prompt))
-                self._lengths[len(self._rows)] = len(job.prompt)
-                self._rows.append(_Row(job, sample, seed, limit))
+        logits = self._read(jobs, base)
         for i, job in enumerate(jobs):
             if job.banned is not None:
                 logits[i, job.banned] = -torch.inf
-        spread = logits.repeat_interleave(torch.tensor(counts, device=self.device), dim=0)
-        return self._emit(spread, base)
+            self._open_rows(job)
+        return self._emit(logits.repeat_interleave(torch.tensor([job.n for job in jobs], device=self.device), dim=0), base)
+
+    def _read(self, jobs: Sequence[Job], base: int) -> torch.Tensor:
+        """The logits after each prompt, whose keys and values go into the first slot of each job."""
+        lengths = [len(job.prompt) for job in jobs]
+        self._cache.reserve(max(lengths) + 1)
+        ids = torch.zeros((len(jobs), max(lengths)), dtype=torch.long)
+        for i, job in enumerate(jobs):
+            ids[i, : lengths[i]] = torch.tensor(job.prompt)
+        firsts = base + np.cumsum([0, *(job.n for job in jobs[:-1])])
+        ends = torch.tensor(sorted({length - 1 for length in lengths}), device=self.device)
+        keep = {"logits_to_keep": ends} if self._keeps_few else {}
+        self._cache.prefill = torch.tensor(firsts, device=self.device)
+        try:
+            out = self.model(ids.to(self.device), past_key_values=self._cache, use_cache=True, **keep)
+        finally:
+            self._cache.prefill = None
+        last = torch.tensor([length - 1 for length in lengths], device=self.device)
+        places = torch.searchsorted(ends, last) if keep else last
+        logits: torch.Tensor = out.logits[torch.arange(len(jobs), device=self.device), places].float()
+        return logits
+
+    def _open_rows(self, job: Job) -> None:
+        first = len(self._rows)
+        if job.n > 1:
+            self._cache.copy(slice(first, first + 1), slice(first + 1, first + job.n), len(job.prompt))
+        limit = min(job.sampling.max_tokens, self.context - len(job.prompt))
+        for sample in range(job.n):
+            seed = _mix((job.sampling.seed or 0) * 0x9E3779B97F4A7C15 + job.first + sample)
+            self._lengths[len(self._rows)] = len(job.prompt)
+            self._rows.append(_Row(job, sample, seed, limit))
 
     def _decode(self) -> torch.Tensor:
         rows = len(self._rows)
@@ -222,10 +274,9 @@ class Engine:
         self._cache.reserve(filled)
         positions = torch.from_numpy(lengths.copy()).to(self.device)
         self._cache.positions, self._cache.filled = positions, filled
-        mask = self._mask(positions, filled)
         out = self.model(
             self._last[:rows, None],
-            attention_mask=mask,
+            attention_mask=self._masks(positions, filled),
             position_ids=positions[:, None],
             past_key_values=self._cache,
             use_cache=True,
@@ -234,9 +285,17 @@ class Engine:
         logits: torch.Tensor = out.logits[:, -1].float()
         return logits
 
-    def _mask(self, positions: torch.Tensor, filled: int) -> torch.Tensor:
-        """Additive, of shape (rows, 1, 1, filled): a row sees its own past and itself."""
-        seen = torch.arange(filled, device=self.device)[None] <= positions[:, None]
+    def _masks(self, positions: torch.Tensor, filled: int) -> Any:
+        """One mask, or one by the kind of layer where kinds differ."""
+        masks = {kind: self._mask(positions, filled, window) for kind, window in self._reach.items()}
+        return masks if len(masks) > 1 else masks.popitem()[1]
+
+    def _mask(self, positions: torch.Tensor, filled: int, window: int | None) -> torch.Tensor:
+        """Additive, of shape (rows, 1, 1, filled): a row sees itself and its own past, of that the last `window` positions."""
+        places = torch.arange(filled, device=self.device)[None]
+        seen = places <= positions[:, None]
+        if window is not None:
+            seen &= places > positions[:, None] - window
         mask = torch.zeros(seen.shape, dtype=self.model.dtype, device=self.device)
         return mask.masked_fill_(~seen, torch.finfo(self.model.dtype).min)[:, None, None]
 
@@ -264,19 +323,26 @@ class Engine:
             return "end"
         row.written.append(token)
         for stop in row.job.sampling.stop:
-            if token in self._ending(stop) and stop in self.tokenizer.decode(row.written[-len(stop) - 8 :]):
+            if token in self._ending(stop) and stop in self._text(row, last=len(stop) + 8):
                 return "stop"
         return "length" if len(row.written) >= row.limit else None
 
     def _ending(self, stop: str) -> frozenset[int]:
-        """The tokens that hold the last character of a stop string, so that few steps need their text decoded."""
+        """The tokens that hold the last character of a stop string or a part of one, so that few steps need their text decoded."""
         if stop not in self._stop_tokens:
             pieces = self.tokenizer.batch_decode([[i] for i in range(len(self.tokenizer))])
-            self._stop_tokens[stop] = frozenset(i for i, piece in enumerate(pieces) if stop[-1] in piece)
+            self._stop_tokens[stop] = frozenset(i for i, piece in enumerate(pieces) if stop[-1] in piece or HALF in piece)
         return self._stop_tokens[stop]
 
+    def _text(self, row: _Row, last: int = 0) -> str:
+        """What a row has written, or its last tokens. Decoded after the token before, since some tokenizers drop a first space."""
+        ids = [row.job.prompt[-1], *row.written]
+        ids = ids[-last - 1 :] if last else ids
+        known, told = (self.tokenizer.decode(part, skip_special_tokens=True, clean_up_tokenization_spaces=False) for part in (ids[:1], ids))
+        return str(told[len(known) :])
+
     def _close(self, row: _Row, finish: Any) -> bool:
-        text = self.tokenizer.decode(row.written, skip_special_tokens=True)
+        text = self._text(row)
         count = len(row.written) + (finish == "end")
         row.job.texts[row.sample] = Completion(text, finish, row.logprob / max(count, 1))
         row.job.completion_tokens += count
@@ -290,6 +356,15 @@ class Engine:
             self._cache.copy(slice(last, last + 1), slice(place, place + 1), int(self._lengths[last]))
             self._lengths[place] = self._lengths[last]
             self._last[place] = self._last[last]
+
+
+def _reach(config: Any) -> dict[str, int | None]:
+    """How many positions back each kind of attention layer sees, None for all. Raises ProviderError for layers of another kind."""
+    window = getattr(config, "sliding_window", None)
+    kinds = set(getattr(config, "layer_types", None) or [SLIDING if window else FULL])
+    if other := sorted(kinds - {FULL, SLIDING}):
+        raise ProviderError(f"{config.model_type} models can't be decoded in process ({other[0]}): serve it with Ollama or another server")
+    return {kind: window if kind == SLIDING else None for kind in sorted(kinds)}
 
 
 def _end_tokens(model: PreTrainedModel, tokenizer: Any) -> frozenset[int]:
@@ -319,7 +394,8 @@ def _draw(logits: torch.Tensor, rows: Sequence[_Row]) -> tuple[torch.Tensor, tor
 def _nucleus(probabilities: torch.Tensor, top_p: Sequence[float]) -> torch.Tensor:
     """The smallest set of tokens that holds `top_p` of the probability (Holtzman et al., 2020)."""
     ordered, order = probabilities.sort(dim=-1, descending=True)
-    limits = torch.tensor(top_p, device=probabilities.device)[:, None]
+    # at 1 nothing may go, whatever the sums round to; at 0 the likeliest stays
+    limits = torch.tensor([p if p < 1 else 2.0 for p in top_p], device=probabilities.device).clamp_(min=1e-9)[:, None]
     ordered[ordered.cumsum(dim=-1) - ordered >= limits] = 0
     return torch.zeros_like(probabilities).scatter_(1, order, ordered)
 

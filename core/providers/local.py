@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.config import EMBEDDED, Settings
 from core.errors import ConfigError, ProviderError
+from core.providers.remote import first_line
 from core.types import Message, Reply, Request, Usage
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ PROBE = "Solve 17*6+23"
 @dataclass(eq=False, slots=True)
 class _Session:
     asked: int = 0
+    late: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -46,7 +48,7 @@ class _Ticket:
     session: _Session | None
 
 
-_session: ContextVar[_Session | None] = ContextVar("session", default=None)
+_sessions: ContextVar[dict[LocalModel, _Session] | None] = ContextVar("sessions", default=None)
 
 
 def connect_embedded(name: str, settings: Settings) -> LocalModel:
@@ -61,29 +63,18 @@ def connect(path: str, settings: Settings, name: str | None = None) -> LocalMode
 
 
 def load(path: str, device: str = "auto", dtype: str = "auto") -> tuple[Any, Any]:
-    """(model, tokenizer) in evaluation mode; an adapter is merged into its base."""
+    """(model, tokenizer) in evaluation mode; an adapter is merged into its base. Raises ProviderError when that can't be done."""
     _require_local_extra()
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
     chosen = _device(device)
     kind = getattr(torch, dtype) if dtype != "auto" else (torch.float32 if chosen == "cpu" else torch.bfloat16)
     base = base_of(path)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path if (Path(path) / "tokenizer_config.json").is_file() else base)
-    except (OSError, ValueError) as error:
-        raise ProviderError(f"no tokenizer in {path}: save one there with tokenizer.save_pretrained({path!r})") from error
-    try:
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=kind)
-        if is_adapter(path):
-            from peft import PeftModel
-
-            model = PeftModel.from_pretrained(model, path).merge_and_unload()
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ProviderError(f"can't load the model {path}: {error}") from error
-    return model.to(chosen).eval(), tokenizer
+    _check_directory(path, base)
+    tokenizer = _load_tokenizer(path if (Path(path) / "tokenizer_config.json").is_file() else base)
+    return _load_model(path, base, kind).to(chosen).eval(), tokenizer
 
 
 def is_adapter(path: str) -> bool:
@@ -100,9 +91,12 @@ def base_of(path: str) -> str:
     if not is_adapter(path):
         return path
     config = Path(path) / "adapter_config.json"
-    base = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    try:
+        base = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ProviderError(f"can't read {config} ({error}): fetch or train the adapter again") from error
     if not base:
-        raise ProviderError(f"{config} does not name its base model")
+        raise ProviderError(f"{config} does not name its base model: write it there as base_model_name_or_path")
     here = Path(path) / base
     return str(here.resolve()) if base.startswith(".") and here.exists() else str(base)
 
@@ -118,12 +112,14 @@ class LocalModel:
         self.fingerprint: str | None = fingerprint(model)
         self._engine: Engine = Engine(model, tokenizer, rows)
         self._threads = threads
+        self._encode("")  # switches off the padding that a tokenizer file may ask for: later it would clash with the engine's decoding
+        self._longest_token = max(map(len, tokenizer.get_vocab()))
         self._render = lru_cache(maxsize=4096)(self._render_uncached)
         self._turn = threading.Condition(threading.RLock())
         self._waiting: list[_Ticket] = []
         self._sessions: set[_Session] = set()
         self._held: dict[asyncio.AbstractEventLoop, list[_Ticket]] = {}
-        self._closed = False
+        self._ended: ProviderError | None = None
         self._thread = threading.Thread(target=self._serve, name=f"engine {name}", daemon=True)
         self._thread.start()
 
@@ -137,9 +133,7 @@ class LocalModel:
 
     async def close(self) -> None:
         """Stop the engine's thread; requests under way fail."""
-        with self._turn:
-            self._closed = True
-            self._turn.notify_all()
+        self._end(ProviderError(f"{self.name} was closed"))
         await asyncio.to_thread(self._thread.join)
 
     @contextmanager
@@ -148,11 +142,12 @@ class LocalModel:
         session = _Session()
         with self._turn:
             self._sessions.add(session)
-        token = _session.set(session)
+        before = _sessions.get() or {}
+        _sessions.set({**before, self: session})
         try:
             yield
         finally:
-            _session.reset(token)
+            _sessions.set({model: open_ for model, open_ in (_sessions.get() or {}).items() if open_ is not session})
             with self._turn:
                 self._sessions.discard(session)
                 self._turn.notify_all()
@@ -164,16 +159,21 @@ class LocalModel:
     def _jobs(self, request: Request) -> list[Job]:
         from core.providers.engine import Job
 
+        least = (len(request.messages[-1].content) + len(request.prefix)) // self._longest_token
+        self._check_length(least, f"at least {least}")  # a megabyte need not be read to be refused
         prompt = list(self._render(request.messages))
         if request.prefix:
             prompt += self._encode(request.prefix)
-        if len(prompt) >= self._engine.context:
-            raise ProviderError(
-                f"the question and the work so far are {len(prompt)} tokens, {self.name} takes {self._engine.context}: shorten it"
-            )
+        self._check_length(len(prompt), str(len(prompt)))
         banned = self._encode(request.banned_start)[0] if request.banned_start else None
         rows = self._engine.slots
         return [Job(prompt, min(rows, request.n - first), request.sampling, banned, first) for first in range(0, request.n, rows)]
+
+    def _check_length(self, tokens: int, told: str) -> None:
+        if tokens >= self._engine.context:
+            raise ProviderError(
+                f"the question and the work so far are {told} tokens, {self.name} takes {self._engine.context}: shorten them"
+            )
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -188,7 +188,7 @@ class LocalModel:
 
     def _enqueue(self, job: Job) -> Future[None]:
         """Held back until the event loop has run all that is ready, so that what is asked together arrives together."""
-        ticket = _Ticket(job, Future(), _session.get())
+        ticket = _Ticket(job, Future(), (_sessions.get() or {}).get(self))
         loop = asyncio.get_running_loop()
         held = self._held.setdefault(loop, [])
         if not held:
@@ -199,12 +199,13 @@ class LocalModel:
     def _submit(self, loop: asyncio.AbstractEventLoop) -> None:
         tickets = self._held.pop(loop)
         with self._turn:
-            if self._closed:
-                return self._fail({id(ticket): ticket for ticket in tickets}, ProviderError(f"{self.name} was closed"))
+            self._waiting += tickets
             for ticket in tickets:
                 if ticket.session:
                     ticket.session.asked += 1
-            self._waiting += tickets
+                    ticket.session.late = False
+            if self._ended:
+                self._refuse_waiting(self._ended)
             self._turn.notify_all()
 
     def _serve(self) -> None:
@@ -213,29 +214,40 @@ class LocalModel:
         if self._threads:
             torch.set_num_threads(self._threads)
         running: dict[int, _Ticket] = {}
-        while True:
-            with self._turn:
-                self._turn.wait_for(lambda: self._closed or self._waiting or self._engine.busy)
-                self._turn.wait_for(lambda: self._closed or all(s.asked for s in self._sessions), timeout=PATIENCE)
-                if self._closed:
-                    break
-                arrived = sorted(self._waiting, key=lambda t: (t.job.sampling.seed or 0, t.job.prompt, t.job.first))
-                self._waiting.clear()
+        while self._wait():
             try:
-                for ticket in arrived:
-                    if ticket.future.set_running_or_notify_cancel():
-                        running[id(ticket.job)] = ticket
-                        self._engine.add(ticket.job)
-                    else:
-                        self._answered([ticket])
+                self._admit(running)
                 finished = [running.pop(id(job)) for job in self._engine.step()]
             except Exception as error:  # noqa: BLE001  every waiting client must hear of it, whatever it was
-                self._fail(running, ProviderError(f"{self.name} failed while decoding: {error}"))
-                return
+                self._end(ProviderError(f"{self.name} failed while decoding: {error}"))
+                break
             self._answered(finished)
             for ticket in finished:
                 ticket.future.set_result(None)
-        self._fail(running, ProviderError(f"{self.name} was closed while it was answering"))
+        for ticket in running.values():
+            ticket.future.set_exception(self._ended)
+        with self._turn:
+            self._refuse_waiting(self._ended)
+
+    def _wait(self) -> bool:
+        """Until there is work and every session has asked for its share of it. False when the model was closed."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._ended or self._waiting or self._engine.busy)
+            if not self._turn.wait_for(lambda: self._ended or all(s.asked or s.late for s in self._sessions), timeout=PATIENCE):
+                for session in self._sessions:
+                    session.late = not session.asked  # not waited for again until it comes back
+            return self._ended is None
+
+    def _admit(self, running: dict[int, _Ticket]) -> None:
+        """Hand what is waiting to the engine, in an order that does not depend on who was quicker."""
+        with self._turn:
+            arrived = sorted(self._waiting, key=lambda t: (t.job.sampling.seed or 0, t.job.prompt, t.job.first))
+            self._waiting.clear()
+        accepted = [ticket for ticket in arrived if ticket.future.set_running_or_notify_cancel()]
+        self._answered([ticket for ticket in arrived if ticket not in accepted])
+        running.update({id(ticket.job): ticket for ticket in accepted})
+        for ticket in accepted:
+            self._engine.add(ticket.job)
 
     def _answered(self, tickets: list[_Ticket]) -> None:
         with self._turn:
@@ -243,14 +255,16 @@ class LocalModel:
                 if ticket.session:
                     ticket.session.asked -= 1
 
-    def _fail(self, running: dict[int, _Ticket], error: ProviderError) -> None:
+    def _end(self, reason: ProviderError) -> None:
         with self._turn:
-            self._closed = True
-            left = [*running.values(), *self._waiting]
-            self._waiting.clear()
-        for ticket in left:
-            if not ticket.future.cancelled():
-                ticket.future.set_exception(error)
+            self._ended = self._ended or reason
+            self._turn.notify_all()
+
+    def _refuse_waiting(self, reason: ProviderError | None) -> None:
+        for ticket in self._waiting:
+            if ticket.future.set_running_or_notify_cancel():
+                ticket.future.set_exception(reason)
+        self._waiting.clear()
 
 
 def fingerprint(model: Any) -> str:
@@ -263,10 +277,49 @@ def fingerprint(model: Any) -> str:
     return digest.hexdigest()[:16]
 
 
+def _check_directory(path: str, base: str) -> None:
+    """What the libraries would say of a wrong directory helps nobody."""
+    if Path(path).is_dir() and base == path and not (Path(path) / "config.json").is_file():
+        raise ProviderError(f"{path} holds no model: give a directory with config.json and weights, or with adapter_config.json")
+    looks_local = base.startswith((".", "/", "~")) or base.count("/") > 1
+    if base != path and looks_local and not Path(base).is_dir():
+        raise ProviderError(f"the adapter {path} was made for the base model {base}, which is not there: put it back or train again")
+
+
+def _load_tokenizer(place: str) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        if Path(place).is_dir():
+            raise ProviderError(f"no tokenizer in {place}: save one there with tokenizer.save_pretrained({place!r})") from error
+        raise ProviderError(f"can't fetch {place} from the Hub: {first_line(error)}") from error
+
+
+def _load_model(path: str, base: str, dtype: Any) -> Any:
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, trust_remote_code=False)
+        if is_adapter(path):
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, path).merge_and_unload()
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise ProviderError(f"can't load the model {path}: {first_line(error)}") from error
+    return model
+
+
 def _device(name: str) -> str:
     import torch
 
     if name != "auto":
+        try:
+            torch.empty(0, device=name)
+        except (RuntimeError, AssertionError) as error:
+            raise ConfigError(f"DEVICE {name!r} is not usable here ({first_line(error)}): choose auto or cpu") from error
         return name
     if torch.cuda.is_available():
         return "cuda"

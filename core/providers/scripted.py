@@ -13,7 +13,7 @@ from core.types import Completion, Reply, Request, Usage
 Script = Sequence[str] | Callable[[Request, int], str]
 
 
-def connect(name: str, settings: Settings) -> ScriptedModel:  # noqa: ARG001 - every provider connects with (name, settings)
+def connect(name: str, settings: Settings) -> ScriptedModel:
     """A script in a file of JSON lines, one string a line, handed out in order."""
     return ScriptedModel(_read(Path(name).expanduser()), name=f"scripted:{name}")
 

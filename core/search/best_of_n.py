@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from core.search.tree import NEUTRAL, Child, Node, Plan, Signal, Ticket, records
+from core.search.tree import Child, Node, Plan, Signal, Ticket, records
 from core.types import NodeRecord, Outcome
 
 
@@ -31,11 +31,8 @@ class BestOfN:
     def tell(self, ticket: Ticket, children: Sequence[Child]) -> None:
         """Keep the answers; the first verified one ends the search."""
         self._flying -= 1
-        values = {child.text.strip(): child.value for child in children}
-        for node in self.root.adopt(ticket.first, children):
-            value = values[node.text.strip()]
-            node.back_propagate(1.0 if node.outcome is Outcome.PASS else NEUTRAL if value is None else value)
-            self.solved |= node.outcome is Outcome.PASS
+        fresh = self.root.adopt(ticket.first, children)
+        self.solved |= any(node.outcome is Outcome.PASS for node in fresh)
 
     def nodes(self) -> tuple[NodeRecord, ...]:
         """A root and its answers."""

@@ -10,7 +10,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
-from core.search.tree import NEUTRAL, Child, Node, Plan, Signal, Ticket, records
+from core.search.tree import Child, Node, Plan, Signal, Ticket, records
 from core.types import NodeRecord, Outcome
 
 WIDEST = 4  # a node whose children all failed is expanded again, up to this many times the plan's width
@@ -50,9 +50,7 @@ class Lats:
             node.asked -= ticket.n
             return
         fresh = node.adopt(ticket.first, children)
-        values = {child.text.strip(): child.value for child in children}
-        for child in fresh:
-            self._evaluate(child, values[child.text.strip()])
+        self.solved = self.solved or next((child for child in fresh if child.outcome is Outcome.PASS), None)
         promising = [child for child in fresh if not child.closed]
         if promising and not ticket.whole and not self.solved:
             self._to_simulate.append(max(promising, key=lambda c: (c.value, -c.index)))
@@ -63,15 +61,6 @@ class Lats:
     def nodes(self) -> tuple[NodeRecord, ...]:
         """The tree so far."""
         return records(self.root)
-
-    def _evaluate(self, child: Node, value: float | None) -> None:
-        if child.outcome is Outcome.PASS:
-            self.solved = self.solved or child
-            child.back_propagate(1.0)
-        elif child.terminal:
-            child.back_propagate(NEUTRAL if value is None else max(NEUTRAL, value))
-        elif value is not None:
-            child.back_propagate(value)
 
     def _select(self) -> Node | None:
         """Down by UCT to a node that may be expanded; None when all that is open waits for an answer."""

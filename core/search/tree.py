@@ -43,6 +43,13 @@ class Child(Record):
     value: float | None = None
     outcome: Outcome | None = None
 
+    @property
+    def worth(self) -> float | None:
+        """What it backs up: 1 for a PASS, NEUTRAL or more for any other finished attempt, else its value."""
+        if self.outcome is Outcome.PASS:
+            return 1.0
+        return max(NEUTRAL, self.value or 0.0) if self.terminal else self.value
+
 
 class Signal(Enum):
     """Instead of a ticket: nothing to do until something is told, or nothing to do any more."""
@@ -124,15 +131,18 @@ class Node:
             node.best = max(node.best, value)
 
     def adopt(self, first: int, children: Sequence[Child]) -> list[Node]:
-        """Make children of continuations; one that says what a sibling said already is not made again."""
-        known = {child.text.strip() for child in self.children}
+        """Make nodes of continuations and back up their worth; one that says what a sibling said already is not made again."""
+        known = {(node.text.strip(), node.terminal) for node in self.children}
         fresh: list[Node] = []
-        for offset, child in enumerate(children):
-            if child.text.strip() in known:
+        for index, child in enumerate(children, first):
+            said = (child.text.strip(), child.terminal)
+            if said in known:
                 continue
-            known.add(child.text.strip())
-            closed = child.terminal
-            fresh.append(Node(child.text, first + offset, self, closed=closed, terminal=child.terminal, outcome=child.outcome))
+            known.add(said)
+            node = Node(child.text, index, self, closed=child.terminal, terminal=child.terminal, outcome=child.outcome)
+            if child.worth is not None:
+                node.back_propagate(child.worth)
+            fresh.append(node)
         self.children += fresh
         self.barren = 0 if fresh else self.barren + 1
         return fresh

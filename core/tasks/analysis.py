@@ -41,6 +41,6 @@ def generate(rng: random.Random, level: int) -> Problem:
 def _running_sum(values: list[int]) -> list[str]:
     lines, total = [], values[0]
     for value in values[1:]:
-        lines.append(f"{total} + {value} = {total + value}")
+        lines.append(f"{total}+{value}={total + value}")
         total += value
     return lines

@@ -16,7 +16,7 @@ def generate(rng: random.Random, level: int) -> Problem:
 
 
 def _operations(rng: random.Random, count: int) -> list[tuple[str, int]]:
-    return [(op, rng.randint(2, 5) if op == "*" else rng.randint(2, 19)) for op in rng.choices("+-*", k=count)]
+    return [(op, rng.randint(2, 3) if op == "*" else rng.randint(2, 12)) for op in rng.choices("++-*", k=count)]
 
 
 def _apply(value: int, op: str, number: int) -> int:
@@ -29,7 +29,7 @@ def _output(rng: random.Random, level: int) -> Problem:
     for op, number in _operations(rng, level):
         program.append(f"{name} = {name} {op} {number}")
         after = _apply(value, op, number)
-        trace.append(f"{name} = {value} {op} {number} = {after}")
+        trace.append(f"{name}={value}{op}{number}={after}")
         value = after
     text = "\n".join([*program, f"print({name})"])
     task = Task(
@@ -40,7 +40,7 @@ def _output(rng: random.Random, level: int) -> Problem:
         level=level,
         family="output",
     )
-    return Problem(task, str(value), careful=tuple(trace), terse=tuple(line.rsplit(" = ", 1)[1] for line in trace))
+    return Problem(task, str(value), careful=tuple(trace), terse=tuple(line.rsplit("=", 1)[1] for line in trace))
 
 
 WORDS = {"+": "adds {}", "-": "subtracts {}", "*": "multiplies by {}"}

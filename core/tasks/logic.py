@@ -23,5 +23,5 @@ def generate(rng: random.Random, level: int) -> Problem:
     answer = people[0] if asked_most else people[-1]
     prompt = " ".join(facts) + f" Who is the {most if asked_most else least}?"
     task = Task(prompt, Domain.LOGIC, reference=answer, key=f"logic:{more}:{'>'.join(people)}", level=level, family="ordering")
-    chain = tuple(f"{a} > {b}" for a, b in itertools.pairwise(people))
-    return Problem(task, answer, careful=(*chain, " > ".join(people)), terse=(" > ".join(people),))
+    chain = tuple(f"{a}>{b}" for a, b in itertools.pairwise(people))
+    return Problem(task, answer, careful=(*chain, ">".join(people)), terse=(">".join(people),))

@@ -124,5 +124,7 @@ def test_a_demo_that_cannot_write_says_so(capsys, tmp_path):
 def test_help_needs_no_torch(tmp_path):
     import subprocess
 
-    code = "import sys\nfrom core.apps.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys\nfrom core.apps.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent.parent, capture_output=True).returncode == 0

@@ -1,0 +1,74 @@
+import random
+from inspect import signature
+
+import pytest
+
+from core import registry
+from core.config import Settings
+from core.errors import ConfigError
+from core.registry import resolve
+from core.search.tree import Plan, Signal, Ticket
+from core.tasks.problem import Problem
+from core.types import Domain, Outcome, Task, Verdict
+
+TABLES = {name: table for name, table in vars(registry).items() if name.isupper()}
+ROWS = [pytest.param(table, name, id=f"{table}-{name}") for table, rows in TABLES.items() for name in rows]
+TASK = Task("Solve 17*6+23", Domain.MATH)
+# how each seam is called
+CALLS = {
+    "SOURCES": (random.Random(0), 1),
+    "STRATEGIES": (Plan(),),
+    "PROVIDERS": ("name", Settings(_env_file=None)),
+    "STEP_CHECKS": (TASK, "17*6 = 102\n"),
+    "STEP_VALUES": (TASK, "17*6 = 102\n"),
+    "STORES": ("./logs",),
+    "TRAINERS": ([], [], object(), "math", 0.7, None),
+    "VERIFIERS": (TASK, "Answer: 125"),
+}
+
+
+@pytest.mark.parametrize(("table", "name"), ROWS)
+def test_every_row_can_be_imported_and_is_called_as_its_seam_is(table, name):
+    found = resolve(TABLES[table], name)
+
+    signature(found).bind(*CALLS[table])
+    assert found.__doc__, f"{table}[{name!r}] has no docstring"
+
+
+@pytest.mark.parametrize("name", registry.SOURCES)
+def test_every_source_makes_a_problem_of_its_domain(name):
+    problem = resolve(registry.SOURCES, name)(*CALLS["SOURCES"])
+
+    assert isinstance(problem, Problem)
+    assert problem.task.domain in list(Domain)
+
+
+@pytest.mark.parametrize("name", registry.STRATEGIES)
+def test_every_strategy_asks_is_told_and_shows_its_tree(name):
+    policy = resolve(registry.STRATEGIES, name)(Plan(calls=1))
+
+    ticket = policy.ask()
+    policy.tell(ticket, ())
+
+    assert isinstance(ticket, Ticket)
+    assert policy.ask() is Signal.DONE
+    assert policy.nodes()[0].path == ""
+
+
+@pytest.mark.parametrize("name", registry.VERIFIERS)
+def test_every_verifier_gives_a_verdict_and_never_passes_an_empty_text(name):
+    task = Task("What is it?", Domain(name))
+
+    for text in ("", "Answer: 125"):
+        verdict = resolve(registry.VERIFIERS, name)(task, text)
+        assert isinstance(verdict, Verdict)
+        assert verdict.outcome is not Outcome.PASS
+
+
+def test_every_domain_has_a_verifier():
+    assert set(registry.VERIFIERS) == set(Domain)
+
+
+def test_a_name_that_is_not_in_the_table_is_told_which_are():
+    with pytest.raises(ConfigError, match="there is no 'astar': choose one of best_of_n, lats, single"):
+        resolve(registry.STRATEGIES, "astar")
