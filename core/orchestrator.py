@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import re
 import threading
 import time
-import uuid
-from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, nullcontext, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from agents.npc import NPC
 from agents.workers import hire
-from core.answers import final_answer, normalise
+from core.attempts import Attempts, derive, failed, new_id, result_of, run_of, shared, trace_of
 from core.config import EMBEDDED, Settings
 from core.errors import ConfigError, RatchetError, SearchError, StoreError, TaskError
 from core.providers import connect
@@ -30,7 +26,6 @@ from core.rewards import reward
 from core.routing import route
 from core.search.drivers import drive
 from core.search.tree import Child, Plan, Policy, Ticket
-from core.tasks.splits import split_of
 from core.types import (
     Completion,
     Domain,
@@ -38,14 +33,10 @@ from core.types import (
     Outcome,
     Request,
     Result,
-    Reward,
-    Run,
     Sampling,
     Task,
-    Trace,
     Usage,
     Verdict,
-    best_first,
 )
 from core.verifiers import step_value, steps_right, verifier_for
 
@@ -59,23 +50,6 @@ NEWLINE = "\n"
 ANSWERED = re.compile(r"\W*(final )?answer\b\W*\w", re.IGNORECASE)
 CUT_OFF = "cut off before its end: raise MAX_TOKENS or, if the model's context is full, shorten the question"
 LONG_ANSWERS = (Domain.CODE, Domain.CREATIVE)  # what follows "Answer:" may have many lines, so that it ends with the turn
-
-
-@dataclass(slots=True)
-class _Search:
-    """What one search gathers while it runs."""
-
-    task: Task
-    confidence: float
-    npc: NPC
-    model: Model
-    seed: int
-    strategy: str
-    run_id: str
-    started: float
-    created: float
-    usage: Usage = field(default_factory=Usage)
-    attempts: list[Trace] = field(default_factory=list)
 
 
 class _Session(ExitStack):
@@ -277,7 +251,7 @@ class Orchestrator:
         try:
             return await self._infer(task, strategy, session)
         except RatchetError as error:
-            return _failed(task, str(error), time.monotonic() - started)
+            return failed(task, str(error), time.monotonic() - started)
 
     async def _infer(self, task: Task, strategy: str, session: _Session | None = None) -> Result:
         npc = hire(task.domain, self.settings)
@@ -290,7 +264,7 @@ class Orchestrator:
             return await self._search(task, npc, model, strategy)
 
     async def _search(self, task: Task, npc: NPC, model: Model, strategy: str) -> Result:
-        search = _Search(
+        search = Attempts(
             task=task,
             confidence=self._route(task.prompt)[1],
             npc=npc,
@@ -310,13 +284,13 @@ class Orchestrator:
             raise
         finally:
             self._remember(search, policy, error)
-        return _result(search)
+        return result_of(search)
 
     def _plan(self) -> Plan:
         s = self.settings
         return Plan(width=s.SEARCH_WIDTH, depth=s.SEARCH_DEPTH, calls=s.SEARCH_CALLS, exploration=s.SEARCH_EXPLORATION)
 
-    async def _propose(self, search: _Search, ticket: Ticket) -> list[Child]:
+    async def _propose(self, search: Attempts, ticket: Ticket) -> list[Child]:
         greedy = search.strategy == "single"
         temperature = self.settings.TEMPERATURE if search.npc.temperature is None else search.npc.temperature
         sampling = Sampling(
@@ -328,12 +302,13 @@ class Orchestrator:
         request = Request(search.npc.messages(search.task.prompt), ticket.n, sampling, prefix=ticket.prefix)
         reply = await search.model.complete(request)
         search.usage += reply.usage
+        share = shared(reply.usage, len(reply.completions))
         children = []
         for i, completion in enumerate(reply.completions):
-            children.append(await self._judge(search, ticket, ticket.first + i, completion))
+            children.append(await self._judge(search, ticket, ticket.first + i, completion, share))
         return children
 
-    async def _judge(self, search: _Search, ticket: Ticket, index: int, completion: Completion) -> Child:
+    async def _judge(self, search: Attempts, ticket: Ticket, index: int, completion: Completion, share: Usage) -> Child:
         task, step = search.task, completion.text
         if completion.finish == "stop" and not step.endswith(NEWLINE):
             step += NEWLINE  # servers cut the stop string off, and the next step must not run into this one
@@ -344,7 +319,7 @@ class Orchestrator:
         verdict = await asyncio.to_thread(self._verify, task, text, complete)
         earned = reward(verdict, None if self._replaced else steps_right(task, text))
         node = f"{ticket.path}.{index}" if ticket.path else str(index)
-        search.attempts.append(_trace(search, text, verdict, earned, node, complete))
+        search.attempts.append(trace_of(search, text, verdict, earned, node, complete, share))
         return Child(step, terminal=True, value=earned.value, outcome=verdict.outcome)
 
     def _verify(self, task: Task, text: str, complete: bool) -> Verdict:
@@ -355,114 +330,11 @@ class Orchestrator:
             return verdict.replace(outcome=Outcome.ABSTAIN, reason=f"{verdict.evidence} does not count as verified: {verdict.reason}")
         return verdict
 
-    def _remember(self, search: _Search, policy: Policy, error: str | None) -> None:
+    def _remember(self, search: Attempts, policy: Policy, error: str | None) -> None:
         if self._store is None:
             self._unlogged += self._logging
             return
-        self._store.put(
-            Run(
-                id=search.run_id,
-                task=search.task,
-                worker=search.npc.name,
-                model=search.model.name,
-                fingerprint=search.model.fingerprint,
-                strategy=search.strategy,
-                seed=search.seed,
-                routing_confidence=search.confidence,
-                nodes=policy.nodes(),
-                traces=best_first(search.attempts),
-                usage=search.usage,
-                seconds=time.monotonic() - search.started,
-                created=search.created,
-                error=error,
-            )
-        )
-
-
-def derive(*parts: object) -> int:
-    """A seed of 63 bits that follows from its parts and nothing else."""
-    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "big") >> 1
-
-
-def new_id() -> str:
-    """32 hex digits that sort by time, so that rows can move between databases with their keys."""
-    return f"{time.time_ns() // 1000:014x}{uuid.uuid4().hex[:18]}"
-
-
-def _trace(search: _Search, text: str, verdict: Verdict, earned: Reward, node: str, complete: bool) -> Trace:
-    return Trace(
-        id=new_id(),
-        run_id=search.run_id,
-        task=search.task,
-        worker=search.npc.name,
-        directive=search.npc.primary_directive,
-        model=search.model.name,
-        fingerprint=search.model.fingerprint,
-        text=text,
-        answer=final_answer(text),
-        steps=tuple(line for line in text.split(NEWLINE) if line.strip()),
-        verdict=verdict,
-        reward=earned.value,
-        reward_parts=earned.parts,
-        complete=complete,
-        node=node,
-        usage=Usage(),
-        seconds=time.monotonic() - search.started,
-        created=time.time(),
-        split=split_of(search.task),
-    )
-
-
-def _result(search: _Search) -> Result:
-    seconds = time.monotonic() - search.started
-    chosen = _choose(search.attempts)
-    if chosen is None:
-        return _failed(search.task, "the search ended without an answer: raise SEARCH_CALLS", seconds, search)
-    return Result(
-        answer=chosen.answer,
-        text=chosen.text,
-        domain=search.task.domain,
-        worker=search.npc.name,
-        verified=chosen.verified,
-        verdict=chosen.verdict,
-        reward=chosen.reward,
-        steps=chosen.steps,
-        run_id=search.run_id,
-        usage=search.usage,
-        seconds=seconds,
-        model=search.model.name,
-        fingerprint=search.model.fingerprint,
-    )
-
-
-def _choose(attempts: Sequence[Trace]) -> Trace | None:
-    """A verified attempt; else, among those that no check has failed, one with the answer most of them give; else the best failed one."""
-    ranked = best_first(attempts)
-    if not ranked or ranked[0].verified:
-        return ranked[0] if ranked else None
-    standing = [t for t in ranked if t.verdict.outcome is not Outcome.FAIL and t.answer]
-    if not standing:
-        return ranked[0]
-    votes = Counter(normalise(t.answer or "") for t in standing)
-    return max(standing, key=lambda t: votes[normalise(t.answer or "")])
-
-
-def _failed(task: Task, error: str, seconds: float, search: _Search | None = None) -> Result:
-    return Result(
-        answer=None,
-        text="",
-        domain=task.domain,
-        worker=search.npc.name if search else "",
-        verified=False,
-        verdict=Verdict(Outcome.ERROR, None, error),
-        reward=None,
-        steps=(),
-        run_id=search.run_id if search else "",
-        usage=search.usage if search else Usage(),
-        seconds=seconds,
-        model=search.model.name if search else "",
-        error=error,
-    )
+        self._store.put(run_of(search, policy.nodes(), error))
 
 
 _said = threading.Event()

@@ -10,9 +10,10 @@ import time
 
 import pytest
 
+from core.attempts import derive, new_id
 from core.config import Settings
 from core.errors import ConfigError, ProviderError, SearchError, TaskError
-from core.orchestrator import Orchestrator, derive, new_id
+from core.orchestrator import Orchestrator
 from core.providers.local import EMBEDDED_DIRECTORY
 from core.providers.scripted import ScriptedModel
 from core.types import Completion, Domain, Evidence, Outcome, Reply, Task, Usage, Verdict

@@ -26,9 +26,10 @@ from rich.table import Table
 from agents.workers import hire
 from core.apps.control import ShuffledVerdicts
 from core.apps.report import interval_of, write_report
+from core.attempts import derive
 from core.config import Settings
 from core.errors import ConfigError
-from core.orchestrator import Orchestrator, derive
+from core.orchestrator import Orchestrator
 from core.providers.local import LocalModel
 from core.tasks.draw import draw
 from core.types import Domain, Record, Result, Split, Task, Trace

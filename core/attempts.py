@@ -1,0 +1,147 @@
+"""What one search gathers while it runs, and the records that are made of it: traces, the run, the result."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from agents.npc import NPC
+from core.answers import final_answer, normalise
+from core.tasks.splits import split_of
+from core.types import Model, NodeRecord, Outcome, Result, Reward, Run, Task, Trace, Usage, Verdict, best_first
+
+
+@dataclass(slots=True)
+class Attempts:
+    """What one search gathers while it runs."""
+
+    task: Task
+    confidence: float
+    npc: NPC
+    model: Model
+    seed: int
+    strategy: str
+    run_id: str
+    started: float
+    created: float
+    usage: Usage = field(default_factory=Usage)
+    attempts: list[Trace] = field(default_factory=list)
+
+
+def trace_of(search: Attempts, text: str, verdict: Verdict, earned: Reward, node: str, complete: bool, usage: Usage) -> Trace:
+    """One finished attempt. `usage` is its share of the request that finished it; the run has the sum of all."""
+    return Trace(
+        id=new_id(),
+        run_id=search.run_id,
+        task=search.task,
+        worker=search.npc.name,
+        directive=search.npc.primary_directive,
+        model=search.model.name,
+        fingerprint=search.model.fingerprint,
+        text=text,
+        answer=final_answer(text),
+        steps=tuple(line for line in text.split("\n") if line.strip()),
+        verdict=verdict,
+        reward=earned.value,
+        reward_parts=earned.parts,
+        complete=complete,
+        node=node,
+        usage=usage,
+        seconds=time.monotonic() - search.started,
+        created=time.time(),
+        split=split_of(search.task),
+    )
+
+
+def run_of(search: Attempts, nodes: tuple[NodeRecord, ...], error: str | None) -> Run:
+    """The whole search as the store keeps it."""
+    return Run(
+        id=search.run_id,
+        task=search.task,
+        worker=search.npc.name,
+        model=search.model.name,
+        fingerprint=search.model.fingerprint,
+        strategy=search.strategy,
+        seed=search.seed,
+        routing_confidence=search.confidence,
+        nodes=nodes,
+        traces=best_first(search.attempts),
+        usage=search.usage,
+        seconds=time.monotonic() - search.started,
+        created=search.created,
+        error=error,
+    )
+
+
+def result_of(search: Attempts) -> Result:
+    """The best attempt, as the answer."""
+    seconds = time.monotonic() - search.started
+    chosen = _choose(search.attempts)
+    if chosen is None:
+        return failed(search.task, "the search ended without an answer: raise SEARCH_CALLS", seconds, search)
+    return Result(
+        answer=chosen.answer,
+        text=chosen.text,
+        domain=search.task.domain,
+        worker=search.npc.name,
+        verified=chosen.verified,
+        verdict=chosen.verdict,
+        reward=chosen.reward,
+        steps=chosen.steps,
+        run_id=search.run_id,
+        usage=search.usage,
+        seconds=seconds,
+        model=search.model.name,
+        fingerprint=search.model.fingerprint,
+    )
+
+
+def failed(task: Task, error: str, seconds: float, search: Attempts | None = None) -> Result:
+    """A result that says why there is no answer."""
+    return Result(
+        answer=None,
+        text="",
+        domain=task.domain,
+        worker=search.npc.name if search else "",
+        verified=False,
+        verdict=Verdict(Outcome.ERROR, None, error),
+        reward=None,
+        steps=(),
+        run_id=search.run_id if search else "",
+        usage=search.usage if search else Usage(),
+        seconds=seconds,
+        model=search.model.name if search else "",
+        error=error,
+    )
+
+
+def shared(usage: Usage, among: int) -> Usage:
+    """An equal share of what a request used, prompt aside, which each of its samples needed whole."""
+    cost = None if usage.cost is None else usage.cost / max(among, 1)
+    return Usage(1, usage.prompt_tokens, round(usage.completion_tokens / max(among, 1)), cost)
+
+
+def derive(*parts: object) -> int:
+    """A seed of 63 bits that follows from its parts and nothing else."""
+    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "big") >> 1
+
+
+def new_id() -> str:
+    """32 hex digits that sort by time, so that rows can move between databases with their keys."""
+    return f"{time.time_ns() // 1000:014x}{uuid.uuid4().hex[:18]}"
+
+
+def _choose(attempts: Sequence[Trace]) -> Trace | None:
+    """A verified attempt; else, among those that no check has failed, one with the answer most of them give; else the best failed one."""
+    ranked = best_first(attempts)
+    if not ranked or ranked[0].verified:
+        return ranked[0] if ranked else None
+    standing = [t for t in ranked if t.verdict.outcome is not Outcome.FAIL and t.answer]
+    if not standing:
+        return ranked[0]
+    votes = Counter(normalise(t.answer or "") for t in standing)
+    return max(standing, key=lambda t: votes[normalise(t.answer or "")])
