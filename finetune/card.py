@@ -37,15 +37,17 @@ def card(lines: list[dict[str, Any]]) -> str:
     """The text of the card. `lines` is the training log: the recipe first, then losses and measurements."""
     start = lines[0]
     recipe = start["recipe"]
-    last = [line for line in lines if "loss" in line][-1]
     accuracy = [line for line in lines if "accuracy" in line][-1]["accuracy"]
-    shares = ", ".join(f"{domain} {share:.0%}" for domain, share in start["shares"].items())
+    ends = [[line for line in lines if line.get("phase") == number + 1 and "loss" in line][-1:] for number in range(len(recipe["phases"]))]
+    tokens, seconds = (sum(end[0][what] for end in ends if end) for what in ("tokens", "seconds"))
+    steps = sum(phase["steps"] for phase in recipe["phases"])
+    phases = "; then ".join(", ".join(f"{domain} {share:.0%}" for domain, share in phase["shares"].items()) for phase in recipe["phases"])
     facts = [
         f"- Llama architecture, {start['parameters']:,} parameters: {recipe['layers']} layers of width {recipe['hidden']}, "
         f"{recipe['heads']} heads, tied embeddings, byte-level BPE with every digit a token of its own, "
         f"{recipe['positions']} positions, bfloat16.",
-        f"- {recipe['steps']:,} steps, {last['tokens']:,} tokens, {last['seconds'] / 60:.0f} minutes on one core; "
-        f"loss on the answers only. Problems by domain: {shares}.",
+        f"- {steps:,} steps, {tokens:,} tokens, {seconds / 60:.0f} minutes on one core; "
+        f"loss on the answers only. Problems by domain: {phases}.",
         "- Never shown: tasks of the gate and report splits, and those that loops collect from (`core/tasks/splits.py`).",
         f"- Made by `python -m finetune.pretrain --out core/embedded --seed {recipe['seed']}`; the log is `pretrain.jsonl`.",
     ]

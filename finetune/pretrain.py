@@ -23,8 +23,8 @@ import os
 import random
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,22 +50,46 @@ TEMPLATE = (
     "{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
-SHARES = {Domain.MATH: 0.76, Domain.CODE: 0.10, Domain.FACTUAL: 0.08, Domain.LOGIC: 0.06}
+DOMAINS = (Domain.MATH, Domain.CODE, Domain.FACTUAL, Domain.LOGIC)
 AUTHORS: dict[Style, float] = {"direct": 0.60, "terse": 0.22, "careful": 0.18}
 SHOWN: dict[Style, float] = {"direct": 0.25, "terse": 0.41, "careful": 0.34}
 
 
 @dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of training: its mix of domains, and a rate that is held at `peak` and then falls in a straight line to `end`."""
+
+    steps: int
+    shares: Mapping[Domain, float]
+    peak: float
+    hold: float
+    end: float
+
+    def rate(self, step: int, warmup: int) -> float:
+        """The factor on the learning rates at a step of this phase, in [0, 1]."""
+        if step < warmup:
+            return self.peak * (step + 1) / warmup
+        start = self.hold * self.steps
+        return self.peak if step < start else self.peak - (self.peak - self.end) * (step - start) / (self.steps - start)
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that decides the weights, apart from the library versions."""
+    """Everything that decides the weights, apart from the library versions.
+
+    First mostly math, until it is done in steps more often right than wrong; then mostly the other domains. The rate never falls to
+    nothing: the model is left rough on purpose, so that there is something to learn.
+    """
 
     seed: int = 0
-    steps: int = 4_800
+    phases: tuple[Phase, ...] = (
+        Phase(3_600, {Domain.MATH: 0.76, Domain.CODE: 0.10, Domain.FACTUAL: 0.08, Domain.LOGIC: 0.06}, 1.0, 1_680 / 3_600, 1_200 / 3_120),
+        Phase(1_800, {Domain.MATH: 0.30, Domain.CODE: 0.15, Domain.FACTUAL: 0.30, Domain.LOGIC: 0.25}, 0.38, 0.0, 0.30),
+    )
     batch_tokens: int = 2_600
     muon_lr: float = 0.02
     adam_lr: float = 3e-3
     warmup: int = 50
-    decay_from: float = 0.35
     vocab: int = 640
     hidden: int = 128
     layers: int = 4
@@ -74,9 +98,9 @@ class Recipe:
     positions: int = 512
 
 
-def problems(rng: random.Random) -> Iterator[tuple[Problem, Style]]:
+def problems(rng: random.Random, shares: Mapping[Domain, float]) -> Iterator[tuple[Problem, Style]]:
     """An endless corpus on the pretraining side of the fence."""
-    domains, weights = list(SHARES), list(SHARES.values())
+    domains, weights = list(shares), list(shares.values())
     sources = {domain: resolve(SOURCES, domain) for domain in domains}
     while True:
         source = sources[rng.choices(domains, weights)[0]]
@@ -101,7 +125,7 @@ def make_tokenizer(recipe: Recipe) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    stream = problems(random.Random(recipe.seed))
+    stream = problems(random.Random(recipe.seed), recipe.phases[0].shares)
     sample = [text for _, (p, s) in zip(range(20_000), stream, strict=False) for text in (p.task.prompt, p.solution(s))]
     core.train_from_iterator(sample, trainer)
     tokenizer = PreTrainedTokenizerFast(
@@ -139,12 +163,12 @@ def make_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCa
     return LlamaForCausalLM(config)
 
 
-def batches(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+def batches(recipe: Recipe, number: int, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """(ids, labels, weights) of shape (rows, length), right-padded, about `batch_tokens` tokens; labels only where the author writes."""
     import torch
 
-    rng = random.Random(recipe.seed + 1)
-    stream = problems(rng)
+    rng = random.Random(recipe.seed + 1 + number)
+    stream = problems(rng, recipe.phases[number].shares)
     backend = copy.deepcopy(tokenizer.backend_tokenizer)  # its own, because padded calls leave padding switched on
     backend.no_padding()
     end = tokenizer.eos_token_id
@@ -173,50 +197,57 @@ def batches(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Iterator[tupl
             yield ids, labels, weights
 
 
-def rate(step: int, recipe: Recipe) -> float:
-    """Warm up, hold, then go down in a straight line to nothing."""
-    start = recipe.decay_from * recipe.steps
-    if step < recipe.warmup:
-        return (step + 1) / recipe.warmup
-    return 1.0 if step < start else max(0.0, (recipe.steps - step) / (recipe.steps - start))
+def train(recipe: Recipe, out: Path, device: str, evaluate_every: int, first: int = 0) -> None:
+    """Train, log a line every 100 steps to pretrain.jsonl, measure now and then, save in bfloat16; each phase starts from what is saved.
+
+    `first` skips the phases before it, whose weights must be in `out`.
+    """
+    from transformers import AutoTokenizer
+
+    out.mkdir(parents=True, exist_ok=True)
+    if first == 0:
+        tokenizer = make_tokenizer(recipe)
+        tokenizer.save_pretrained(out)
+        model = make_model(recipe, tokenizer)
+        save(model, out)
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    with (out / "pretrain.jsonl").open("a" if first else "w", encoding="utf-8") as journal:
+        write = _writer(journal)
+        if first == 0:
+            write(recipe=asdict(recipe), authors=AUTHORS, shown=SHOWN, parameters=sum(p.numel() for p in model.parameters()))
+        for number in range(first, len(recipe.phases)):
+            _phase(recipe, number, tokenizer, out, device, evaluate_every, write)
+    write_card(out)
 
 
-def train(recipe: Recipe, out: Path, device: str, evaluate_every: int) -> None:
-    """Train, log a line every 100 steps to pretrain.jsonl, measure now and then, save in bfloat16."""
+def _phase(recipe: Recipe, number: int, tokenizer: Any, out: Path, device: str, evaluate_every: int, write: Any) -> None:
     import torch
+    from transformers import AutoModelForCausalLM
 
     from finetune.muon import Muon
 
-    tokenizer = make_tokenizer(recipe)
-    model = make_model(recipe, tokenizer).to(device)
-    out.mkdir(parents=True, exist_ok=True)
-    tokenizer.save_pretrained(out)
+    phase = recipe.phases[number]
+    model = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32).to(device).train()
     hidden = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     rest = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
-    optimisers = [
-        Muon(hidden, lr=recipe.muon_lr),
-        torch.optim.AdamW(rest, lr=recipe.adam_lr, betas=(0.9, 0.95), weight_decay=0.0),
-    ]
+    optimisers = [Muon(hidden, lr=recipe.muon_lr), torch.optim.AdamW(rest, lr=recipe.adam_lr, betas=(0.9, 0.95), weight_decay=0.0)]
     started, seen, recent = time.monotonic(), 0, []
-    stream = batches(recipe, tokenizer)
-    with (out / "pretrain.jsonl").open("w", encoding="utf-8") as journal:
-        write = _writer(journal)
-        write(recipe=asdict(recipe), shares=SHARES, authors=AUTHORS, shown=SHOWN, parameters=sum(p.numel() for p in model.parameters()))
-        for step in range(recipe.steps):
-            for optimiser, lr in zip(optimisers, (recipe.muon_lr, recipe.adam_lr), strict=True):
-                for group in optimiser.param_groups:
-                    group["lr"] = lr * rate(step, recipe)
-            ids, labels, weights = next(stream)
-            recent.append(_step(model, ids.to(device), labels.to(device), weights.to(device), optimisers))
-            seen += int((ids != tokenizer.pad_token_id).sum())
-            if (step + 1) % 100 == 0 or step + 1 == recipe.steps:
-                seconds = time.monotonic() - started
-                write(step=step + 1, loss=round(math.fsum(recent) / len(recent), 4), tokens=seen, seconds=round(seconds))
-                recent = []
-            if (step + 1) % evaluate_every == 0 or step + 1 == recipe.steps:
-                save(model, out)
-                write(step=step + 1, accuracy=measure(model, tokenizer, tasks_per_level=60))
-    write_card(out)
+    stream = batches(recipe, number, tokenizer)
+    for step in range(phase.steps):
+        for optimiser, lr in zip(optimisers, (recipe.muon_lr, recipe.adam_lr), strict=True):
+            for group in optimiser.param_groups:
+                group["lr"] = lr * phase.rate(step, recipe.warmup)
+        ids, labels, weights = next(stream)
+        recent.append(_step(model, ids.to(device), labels.to(device), weights.to(device), optimisers))
+        seen += int((ids != tokenizer.pad_token_id).sum())
+        last = step + 1 == phase.steps
+        if (step + 1) % 100 == 0 or last:
+            seconds = round(time.monotonic() - started)
+            write(phase=number + 1, step=step + 1, loss=round(math.fsum(recent) / len(recent), 4), tokens=seen, seconds=seconds)
+            recent = []
+        if (step + 1) % evaluate_every == 0 or last:
+            save(model, out)
+            write(phase=number + 1, step=step + 1, accuracy=measure(model, tokenizer, tasks_per_level=60))
 
 
 def _writer(journal: Any) -> Any:
@@ -261,7 +292,7 @@ def measure(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, tasks_p
     rng = random.Random(99)
     model.eval()
     scores: dict[str, Any] = defaultdict(dict)
-    for domain in SHARES:
+    for domain in DOMAINS:
         source = resolve(SOURCES, domain)
         for level in (1, 2, 3, 4):
             held: list[Problem] = []
@@ -298,20 +329,25 @@ def main(argv: list[str] | None = None) -> None:
     """The command line: every field of the recipe that one would change is a flag."""
     parser = argparse.ArgumentParser(description="Train the embedded model from scratch.")
     parser.add_argument("--out", type=Path, required=True, help="folder for weights, tokenizer and pretrain.jsonl")
-    parser.add_argument("--steps", type=int, default=Recipe().steps)
+    parser.add_argument("--steps", type=int, help="of each phase, to try things out (default: the recipe's)")
+    parser.add_argument(
+        "--from-phase", type=int, default=1, help="go on with this phase from the weights in the folder (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=Recipe().seed)
     parser.add_argument("--batch-tokens", type=int, default=Recipe().batch_tokens)
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps")
     parser.add_argument("--threads", type=int, default=1, help="on a busy machine one is faster than two")
-    parser.add_argument("--evaluate-every", type=int, default=1_000)
+    parser.add_argument("--evaluate-every", type=int, default=600)
     args = parser.parse_args(argv)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     import torch
 
     torch.set_num_threads(args.threads)
-    recipe = Recipe(seed=args.seed, steps=args.steps, batch_tokens=args.batch_tokens)
-    train(recipe, args.out, args.device, args.evaluate_every)
+    recipe = Recipe(seed=args.seed, batch_tokens=args.batch_tokens)
+    if args.steps:
+        recipe = replace(recipe, phases=tuple(replace(phase, steps=args.steps) for phase in recipe.phases))
+    train(recipe, args.out, args.device, args.evaluate_every, args.from_phase - 1)
 
 
 if __name__ == "__main__":

@@ -90,6 +90,7 @@ class _Demo:
         forced = self._evaluate("embedded", self.report_tasks, "report split, steps forced", banned_start=ANSWER)
         searched = self._search_report("before")
         champion, best = "embedded", self._evaluate("embedded", self.gate_tasks, "gate split, baseline")
+        baseline = _interval(best.overall)
         self._say(f"baseline on the gate split   {best.overall}")
         rounds: list[dict[str, Any]] = []
         for number in range(1, len(self.options.sizes.collect) + 1):
@@ -114,6 +115,7 @@ class _Demo:
                 "p_value_against_steps_forced": _p(forced, after),
                 "ways_of_working": {name: _ways(e) for name, e in (("before", before), ("steps_forced", forced), ("after", after))},
             },
+            "baseline": baseline,
             "rounds": rounds,
             "promotions": sum(r["promoted"] for r in rounds),
             "search": {"before": searched, "after": searched_after},
@@ -280,7 +282,7 @@ def _evaluation_record(evaluation: Any) -> dict[str, Any]:
     by_level = {level: _interval(i) for level, i in evaluation.by(lambda t: t.level).items()}
     by_family = {family: _interval(i) for family, i in evaluation.by(lambda t: t.family).items()}
     by_domain = {domain: _interval(i) for domain, i in evaluation.by(lambda t: t.domain).items()}
-    return {**_interval(evaluation.overall), "levels": by_level, "families": by_family, "domains": by_domain}
+    return {**_interval(evaluation.overall), "by_level": by_level, "by_family": by_family, "by_domain": by_domain}
 
 
 def _interval(interval: Any) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def told(record: dict[str, Any]) -> str:
 def page(report: dict[str, Any]) -> str:
     """The report in Markdown."""
     split = report["report"]
-    levels = sorted(split["before"]["levels"])
+    levels = sorted(split["before"]["by_level"])
     lines = [
         f"# What the loop did, seed {report['seed']}",
         "",
@@ -48,7 +48,7 @@ def page(report: dict[str, Any]) -> str:
         "| worker | all | " + " | ".join(f"level {level}" for level in levels) + " |",
         "|---|---|" + "---|" * len(levels),
         *(
-            f"| {NAMES[k]} | {told(split[k])} | " + " | ".join(f"{split[k]['levels'][x]['accuracy']:.1%}" for x in levels) + " |"
+            f"| {NAMES[k]} | {told(split[k])} | " + " | ".join(f"{split[k]['by_level'][x]['accuracy']:.1%}" for x in levels) + " |"
             for k in NAMES
         ),
         "",
@@ -125,33 +125,14 @@ def draw_accuracy(report: dict[str, Any], path: Path) -> None:
 
     figure, (by_level, by_round) = pyplot.subplots(1, 2, figsize=(10, 4), width_ratios=(3, 2))
     split = report["report"]
-    names = ["all", *sorted(split["before"]["levels"])]
+    names = ["all", *sorted(split["before"]["by_level"])]
     for i, key in enumerate(NAMES):
-        records = [split[key], *(split[key]["levels"][name] for name in names[1:])]
+        records = [split[key], *(split[key]["by_level"][name] for name in names[1:])]
         _bars(by_level, [x + (i - 1) * 0.27 for x in range(len(names))], records, COLOURS[key], NAMES[key])
     by_level.set_xticks(range(len(names)), ["all", *(f"level {name}" for name in names[1:])])
     by_level.set_title(f"{split['before']['n']} held-out problems, greedy, no search", fontsize=10)
     by_level.legend(fontsize=8, frameon=False, loc="upper right")
-    rounds = report["rounds"]
-    by_round.errorbar(
-        [r["round"] for r in rounds],
-        [r["accuracy"] for r in rounds],
-        yerr=_errors(rounds),
-        color=COLOURS["after"],
-        marker="o",
-        capsize=3,
-    )
-    for r in rounds:
-        by_round.annotate(
-            "promoted" if r["promoted"] else "rejected",
-            (r["round"], r["accuracy"]),
-            (0, -22),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8,
-        )
-    by_round.set_xticks([r["round"] for r in rounds], [f"round {r['round']}" for r in rounds])
-    by_round.set_title("candidates on the gate split", fontsize=10)
+    _staircase(by_round, [{"round": 0, **report["baseline"]}, *report["rounds"]])
     for axes in (by_level, by_round):
         axes.set_ylim(0, 1)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
@@ -159,6 +140,17 @@ def draw_accuracy(report: dict[str, Any], path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, dpi=130)
     pyplot.close(figure)
+
+
+def _staircase(axes: Any, rounds: Sequence[dict[str, Any]]) -> None:
+    places, heights = [r["round"] for r in rounds], [r["accuracy"] for r in rounds]
+    axes.errorbar(places, heights, yerr=_errors(rounds), color=COLOURS["after"], marker="o", capsize=3)
+    for r in rounds[1:]:
+        state = "promoted" if r["promoted"] else "rejected"
+        axes.annotate(state, (r["round"], r["interval"][0]), (0, -14), textcoords="offset points", ha="center", fontsize=8)
+    axes.set_xticks(places, ["baseline", *(f"round {r['round']}" for r in rounds[1:])])
+    axes.margins(x=0.12)
+    axes.set_title("candidates on the gate split", fontsize=10)
 
 
 def _bars(axes: Any, places: Sequence[float], records: Sequence[dict[str, Any]], colour: str, label: str) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import logging
 import threading
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -306,7 +307,9 @@ def _load_model(path: str, base: str, dtype: Any) -> Any:
         if is_adapter(path):
             from peft import PeftModel
 
-            model = PeftModel.from_pretrained(model, path).merge_and_unload()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # peft reads a name that transformers is about to rename
+                model = PeftModel.from_pretrained(model, path).merge_and_unload()
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise ProviderError(f"can't load the model {path}: {first_line(error)}") from error
     return model

@@ -47,8 +47,8 @@ def test_the_report_holds_every_figure_a_script_would_check(demo):
         record = report["report"][key]
         assert 0 <= record["interval"][0] <= record["accuracy"] <= record["interval"][1] <= 1
         assert record["n"] == TOY.report
-        assert sum(level["n"] for level in record["levels"].values()) == TOY.report
-        assert set(record["domains"]) == {"math"}
+        assert sum(level["n"] for level in record["by_level"].values()) == TOY.report
+        assert set(record["by_domain"]) == {"math"}
     assert len(report["rounds"]) == len(TOY.collect)
     for entry in report["rounds"]:
         assert {"accuracy", "interval", "n", "promoted", "p_value", "phases"} <= set(entry)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,12 @@ from core.registry import SOURCES
 from core.tasks.draw import draw
 from core.tasks.splits import shown_in_pretraining, split_of
 from core.types import Split
-from finetune.pretrain import AUTHORS, SHARES, SHOWN, Recipe, batches, make_model, make_tokenizer, problems, rate, train
+from finetune.pretrain import AUTHORS, DOMAINS, SHOWN, Phase, Recipe, batches, make_model, make_tokenizer, problems, train
 
-SMALL = Recipe(steps=100, batch_tokens=300, hidden=32, layers=1, heads=2, ffn=64)
+MIX = Recipe().phases[0].shares
+SMALL = Recipe(
+    phases=(Phase(20, MIX, 1.0, 0.5, 0.1), Phase(10, MIX, 0.1, 0.0, 0.0)), batch_tokens=300, hidden=32, layers=1, heads=2, ffn=64
+)
 CONVERSATION = [
     {"role": "system", "content": "You solve."},
     {"role": "user", "content": "Solve 17*6+23"},
@@ -64,7 +68,7 @@ def test_what_is_learnt_of_a_conversation_is_the_answer_and_the_stop_token(token
 
 
 def test_an_open_conversation_is_what_the_corpus_looks_like(tokenizer: Any):
-    (ids, labels, _) = next(batches(SMALL, tokenizer))
+    (ids, labels, _) = next(batches(SMALL, 0, tokenizer))
     first = ids[0][(labels[0] == -100) & (ids[0] != tokenizer.pad_token_id)]
 
     prompt = tokenizer.decode(first)
@@ -75,9 +79,9 @@ def test_an_open_conversation_is_what_the_corpus_looks_like(tokenizer: Any):
 
 def test_batches_stay_full_after_the_tokenizer_was_used_with_padding(tokenizer: Any):
     used = copy.deepcopy(tokenizer)
-    before = list(islice(batches(SMALL, used), 5))
+    before = list(islice(batches(SMALL, 0, used), 5))
 
-    stream = batches(SMALL, used)
+    stream = batches(SMALL, 0, used)
     first = next(stream)
     used(["Solve 1+1", "Solve 17*6+23"], padding=True)
     after = [first, *islice(stream, 4)]
@@ -90,7 +94,7 @@ def test_batches_stay_full_after_the_tokenizer_was_used_with_padding(tokenizer: 
 
 
 def test_a_label_is_the_token_itself_and_stands_only_where_the_author_writes(tokenizer: Any):
-    ids, labels, weights = next(batches(SMALL, tokenizer))
+    ids, labels, weights = next(batches(SMALL, 0, tokenizer))
 
     written = labels != -100
     assert labels[written].equal(ids[written])
@@ -100,7 +104,7 @@ def test_a_label_is_the_token_itself_and_stands_only_where_the_author_writes(tok
 
 def test_the_corpus_shows_nothing_of_the_held_out_splits_or_of_the_collecting_side():
     rng = random.Random(1)
-    shown = [problem.task for problem, _ in islice(problems(random.Random(0)), 20_000)]
+    shown = [problem.task for problem, _ in islice(problems(random.Random(0), MIX), 20_000)]
 
     assert all(split_of(task) is Split.TRAIN and shown_in_pretraining(task) for task in shown)
     prompts = {bare(task.prompt) for task in shown}
@@ -109,13 +113,14 @@ def test_the_corpus_shows_nothing_of_the_held_out_splits_or_of_the_collecting_si
             assert prompts.isdisjoint(bare(task.prompt) for task in draw(source, 40, split, rng, levels=(3, 4)))
 
 
-def test_the_rate_warms_up_holds_and_goes_down_to_nothing():
-    rates = [rate(step, Recipe(steps=100, warmup=10, decay_from=0.5)) for step in range(101)]
+def test_the_rate_warms_up_holds_and_goes_down():
+    phase = Phase(steps=100, shares=MIX, peak=0.8, hold=0.5, end=0.2)
+    rates = [phase.rate(step, warmup=10) for step in range(101)]
 
     assert rates[:10] == sorted(rates[:10])
-    assert set(rates[10:50]) == {1.0}
+    assert set(rates[10:50]) == {0.8}
     assert rates[50:] == sorted(rates[50:], reverse=True)
-    assert rates[100] == 0
+    assert rates[100] == pytest.approx(0.2)
 
 
 @pytest.mark.slow
@@ -125,9 +130,20 @@ def test_training_leaves_weights_a_tokenizer_and_a_journal(made: Path):
     lines = [json.loads(line) for line in (made / "pretrain.jsonl").read_text(encoding="utf-8").splitlines()]
 
     assert {"model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja"} <= {path.name for path in made.iterdir()}
-    assert lines[0]["recipe"]["steps"] == SMALL.steps
-    assert set(lines[-1]["accuracy"]) == {"math/steps", *(f"{domain}/free" for domain in SHARES)}
+    assert [phase["steps"] for phase in lines[0]["recipe"]["phases"]] == [20, 10]
+    assert [line["phase"] for line in lines if "accuracy" in line] == [1, 2]
+    assert set(lines[-1]["accuracy"]) == {"math/steps", *(f"{domain}/free" for domain in DOMAINS)}
+    assert "Not a useful assistant" in (made / "README.md").read_text(encoding="utf-8")
     assert AutoModelForCausalLM.from_pretrained(made).num_parameters() == lines[0]["parameters"]
+
+
+@pytest.mark.slow
+def test_a_later_phase_goes_on_from_the_saved_weights(made: Path, tmp_path: Path):
+    first_only = replace(SMALL, phases=SMALL.phases[:1])
+    train(first_only, tmp_path, "cpu", evaluate_every=1_000)
+    train(SMALL, tmp_path, "cpu", evaluate_every=1_000, first=1)
+
+    assert (tmp_path / "model.safetensors").read_bytes() == (made / "model.safetensors").read_bytes()
 
 
 @pytest.mark.slow
