@@ -77,14 +77,14 @@ class Phase:
 class Recipe:
     """Everything that decides the weights, apart from the library versions.
 
-    First mostly math, until it is done in steps more often right than wrong; then mostly the other domains. The rate never falls to
-    nothing: the model is left rough on purpose, so that there is something to learn.
+    First mostly math, until steps are more often right than wrong; then mostly the other domains. The rate never falls to nothing, and
+    the second phase ends where the first impulse is to blurt: the model is left rough on purpose, so that there is something to learn.
     """
 
     seed: int = 0
     phases: tuple[Phase, ...] = (
         Phase(3_600, {Domain.MATH: 0.76, Domain.CODE: 0.10, Domain.FACTUAL: 0.08, Domain.LOGIC: 0.06}, 1.0, 1_680 / 3_600, 1_200 / 3_120),
-        Phase(1_800, {Domain.MATH: 0.30, Domain.CODE: 0.15, Domain.FACTUAL: 0.30, Domain.LOGIC: 0.25}, 0.38, 0.0, 0.30),
+        Phase(900, {Domain.MATH: 0.30, Domain.CODE: 0.15, Domain.FACTUAL: 0.30, Domain.LOGIC: 0.25}, 0.38, 0.0, 0.34),
     )
     batch_tokens: int = 2_600
     muon_lr: float = 0.02
