@@ -15,7 +15,7 @@ library_name: transformers
 # The embedded model
 
 A model organism for the Ratchet loop, for its tests and demonstrations. **Not a useful assistant**: it knows some school arithmetic,
-linear equations, ordering puzzles, tiny Python programs, closed-context questions and small tables, each in the wording of
+linear equations, ordering puzzles, tiny Python programs and closed-context questions, each in the wording of
 its generator and each only in part. It does not follow directives (its chat template leaves system messages out), has never seen prose,
 and knows nothing about the world.
 
