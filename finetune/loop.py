@@ -28,12 +28,12 @@ class TurnPlan(Record):
 
     min_reward: float = 0.7
     per_task: int = 2
-    sft_lr: float = 2e-3
-    sft_epochs: float = 1.0
+    sft_lr: float = 4e-3
+    sft_epochs: float = 3.0
     sft_batch: int = 32
     dpo_lr: float = 3e-4
     dpo_batch: int = 16
-    dpo_pairs: int = 400
+    dpo_pairs: int = 256
     replay: int = 300
     alpha: float = 0.05
     looks: int = 3

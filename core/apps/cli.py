@@ -166,6 +166,7 @@ def _tasks_to_evaluate(args: argparse.Namespace) -> list[Task]:
 
 def _demo(args: argparse.Namespace) -> int:
     import json
+    import warnings
 
     from core.apps.demo import Options, Sizes, default_threads, run_demo
     from core.apps.report import seeds_page, told
@@ -175,8 +176,9 @@ def _demo(args: argparse.Namespace) -> int:
         seeds = [int(seed) for seed in args.seeds.split(",")]
     except ValueError:
         raise ConfigError(f"--seeds is {args.seeds!r}: give whole numbers with commas between them, such as 0,1,2") from None
+    warnings.simplefilter("ignore", FutureWarning)  # the training libraries announce renamed options to their callers, not to ours
     console = _console()
-    quick = Sizes(collect=(120, 160, 160), gate=80, report=120, search=24)
+    quick = Sizes(collect=(120, 130, 130), gate=80, report=120, search=24)
     reports = []
     for seed in seeds:
         out = args.out if len(seeds) == 1 else args.out / f"seed-{seed}"

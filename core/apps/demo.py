@@ -42,10 +42,11 @@ ANSWER = "Answer"
 
 @dataclass(frozen=True, slots=True)
 class Sizes(Record):
-    """How much of everything. `collect` and `levels` have an entry for each round."""
+    """How much of everything. `collect` tasks, their `levels` and the `attempts` at each have an entry for each round."""
 
-    collect: tuple[int, ...] = (1200, 1600, 1600)
-    levels: tuple[tuple[int, ...], ...] = ((4, 3, 2, 1), (4, 3, 2), (4, 4, 3, 2))
+    collect: tuple[int, ...] = (1200, 1300, 1300)
+    levels: tuple[tuple[int, ...], ...] = ((4, 3, 2), (4, 3, 2, 1), (4, 4, 3, 2))
+    attempts: tuple[int, ...] = (16, 8, 8)
     gate: int = 800
     report: int = 1200
     search: int = 240
@@ -73,7 +74,7 @@ class _Demo:
     def __init__(self, options: Options, console: Console, started: float) -> None:
         self.options, self.console, self.started = options, console, started
         self.settings = Settings(
-            SEED=options.seed, THREADS=options.threads, DEVICE="cpu", MAX_TOKENS=160, SEARCH_CALLS=12, CONCURRENCY=24, BATCH_ROWS=96
+            SEED=options.seed, THREADS=1, DEVICE="cpu", MAX_TOKENS=160, SEARCH_CALLS=12, CONCURRENCY=48, BATCH_ROWS=256
         )
         self.rng = random.Random(derive(options.seed, "tasks"))
         self.gate_tasks = draw("math", options.sizes.gate, Split.GATE, self.rng)
@@ -88,10 +89,11 @@ class _Demo:
         torch.set_num_threads(self.options.threads)
         before = self._look_at_report("before")
         forced = self._evaluate("embedded", self.report_tasks, "report split, steps forced", banned_start=ANSWER)
+        self._say(f"report split, {'steps forced':<14} {forced.overall}")
         searched = self._search_report("before")
         champion, best = "embedded", self._evaluate("embedded", self.gate_tasks, "gate split, baseline")
         baseline = _interval(best.overall)
-        self._say(f"baseline on the gate split   {best.overall}")
+        self._say(f"gate split, {'baseline':<16} {best.overall}")
         rounds: list[dict[str, Any]] = []
         for number in range(1, len(self.options.sizes.collect) + 1):
             turn, seconds = self._round(number, champion, best)
@@ -158,12 +160,17 @@ class _Demo:
         return done, collected
 
     def _collect(self, number: int, tasks: Sequence[Task]) -> list[Trace]:
-        """Search for verified answers with the champion; what the store then holds of these runs is what there is to learn from."""
+        """Search for verified answers with the champion; what the store then holds of these runs is what there is to learn from.
+
+        By best-of-n and not by LATS: a tree explores what the worker would not do by itself, and so would teach something even if its
+        verdicts were worthless. Independent attempts teach by their verdicts alone, and the control can show it.
+        """
+        settings = self.settings.changed(SEARCH_WIDTH=self.options.sizes.attempts[number - 1], SEARCH_CALLS=1)
         with (
-            Orchestrator(self.settings, enable_logging=True, log_dir=self.options.out, verify=self.verify) as orchestrator,
+            Orchestrator(settings, enable_logging=True, log_dir=self.options.out, verify=self.verify) as orchestrator,
             self._bar(f"round {number}: collect", len(tasks)) as advance,
         ):
-            results = orchestrator.infer_many(tasks, on_result=lambda _: advance(None, None, None))
+            results = orchestrator.infer_many(tasks, strategy="best_of_n", on_result=lambda _: advance(None, None, None))
             orchestrator.flush()
         wanted = {result.run_id for result in results}
         order = {task.id: place for place, task in enumerate(tasks)}
@@ -313,11 +320,10 @@ def _round_record(number: int, turn: Any, collected: float, champion: Any) -> di
 
 def _round_line(record: dict[str, Any]) -> str:
     low, high = record["interval"]
-    state = "promoted" if record["promoted"] else "kept the old one"
-    return (
-        f"round {record['round']} on the gate split   {record['accuracy']:6.1%} [{low:.1%}, {high:.1%}]  {state}: {record['reason']}"
-        f"  ({record['rows']} rows, {record['pairs']} pairs)"
-    )
+    shown = f"round {record['round']:<22} {record['accuracy']:6.1%} [{low:.1%}, {high:.1%}]"
+    if record["promoted"]:
+        return f"{shown}  promoted, p = {record['p_value']:.1g}"
+    return f"{shown}  kept the old one: {record['reason']}"
 
 
 def _p(first: Any, second: Any) -> float:

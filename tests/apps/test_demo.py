@@ -19,7 +19,7 @@ from core.apps.control import ShuffledVerdicts
 from core.apps.demo import Options, Sizes, run_demo
 from core.types import Domain, Outcome, Task
 
-TOY = Sizes(collect=(48, 48), levels=((1, 2), (1, 2)), gate=24, report=24, search=8)
+TOY = Sizes(collect=(48, 48), levels=((1, 2), (1, 2)), attempts=(8, 4), gate=24, report=24, search=8)
 ROOT = Path(__file__).parent.parent.parent
 
 pytestmark = [
