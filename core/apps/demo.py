@@ -74,7 +74,7 @@ class _Demo:
     def __init__(self, options: Options, console: Console, started: float) -> None:
         self.options, self.console, self.started = options, console, started
         self.settings = Settings(
-            SEED=options.seed, THREADS=1, DEVICE="cpu", MAX_TOKENS=160, SEARCH_CALLS=12, CONCURRENCY=48, BATCH_ROWS=256
+            SEED=options.seed, THREADS=1, DEVICE="cpu", MAX_TOKENS=160, SEARCH_CALLS=12, CONCURRENCY=48, BATCH_ROWS=160
         )
         self.rng = random.Random(derive(options.seed, "tasks"))
         self.gate_tasks = draw("math", options.sizes.gate, Split.GATE, self.rng)
@@ -156,7 +156,7 @@ class _Demo:
                 derive(self.options.seed, "turn", number) % 2**31,
                 on_step,
             )
-        self.past += fresh
+        self.past += [trace for trace in fresh if trace.verified]
         return done, collected
 
     def _collect(self, number: int, tasks: Sequence[Task]) -> list[Trace]:
