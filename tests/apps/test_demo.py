@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(600),
     pytest.mark.filterwarnings("ignore::FutureWarning"),  # TRL and transformers announce renamed options
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::UserWarning"),  # torch: pin_memory without an accelerator
@@ -81,9 +82,10 @@ def test_the_same_seed_gives_the_same_table(demo, tmp_path):
     assert first["search"] == second["search"]
 
 
+@pytest.mark.timeout(900)
 def test_a_killed_demo_leaves_a_database_that_opens(tmp_path):
     rng = random.Random(4)
-    for attempt in range(3):
+    for attempt in range(2):
         out = tmp_path / str(attempt)
         command = [sys.executable, "-m", "core.apps.cli", "demo", "--quick", "--out", str(out)]
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
