@@ -168,7 +168,7 @@ def _demo(args: argparse.Namespace) -> int:
     import json
     import warnings
 
-    from core.apps.demo import Options, Sizes, default_threads, run_demo
+    from core.apps.demo import Options, Sizes, run_demo
     from core.apps.report import seeds_page, told
     from core.errors import ConfigError
 
@@ -182,7 +182,7 @@ def _demo(args: argparse.Namespace) -> int:
     reports = []
     for seed in seeds:
         out = args.out if len(seeds) == 1 else args.out / f"seed-{seed}"
-        options = Options(out, seed, args.control, default_threads(), quick if args.quick else Sizes())
+        options = Options(out, seed, args.control, sizes=quick if args.quick else Sizes())
         reports.append(run_demo(options, console))
         split = reports[-1]["report"]
         console.print(

@@ -7,7 +7,6 @@ Everything that was measured goes to `report.json`; core.apps.report makes the p
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import resource
 import shutil
@@ -59,7 +58,7 @@ class Options(Record):
     out: Path
     seed: int = 0
     control: str | None = None
-    threads: int = 2
+    threads: int = 1
     sizes: Sizes = Sizes()
 
 
@@ -343,8 +342,3 @@ def _ways(evaluation: Any) -> dict[str, float]:
 def _peak_memory_mb() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024))
-
-
-def default_threads() -> int:
-    """Two where there are two: more gain nothing on a model this small, and a fixed number makes runs repeatable."""
-    return min(2, os.cpu_count() or 1)
