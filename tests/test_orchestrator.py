@@ -460,6 +460,15 @@ def test_a_model_that_can_not_be_found_is_told_by_name(scripted, tmp_path):
     assert "nowhere" in orchestrator.infer_many([QUESTION])[0].error
 
 
+@pytest.fixture
+def _ctrl_c_interrupts():
+    """Also where it is switched off, as shells do for what they start in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c_interrupts")
 def test_ctrl_c_leaves_a_log_that_opens_and_an_orchestrator_that_closes(spoken, tmp_path):
     def interrupt(result):
         if len(done) < 3:

@@ -81,7 +81,7 @@ def page(report: dict[str, Any]) -> str:
         f"| after | {told(report['search']['after'])} | {report['search']['after']['tokens_per_task']} tokens a problem |",
         "",
         *_question(report["question"]),
-        f"{report['seconds']:.0f} seconds, {report['peak_memory_mb']} MB at most, {report['threads']} threads. "
+        f"{report['seconds']:.0f} seconds, {report['peak_memory_mb']} MB at most, on {report['threads']} thread(s). "
         "Traces: `traces.sqlite`, `traces.csv`. Adapters: `adapters/`.",
         "",
     ]
