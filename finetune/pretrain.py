@@ -1,6 +1,6 @@
 """Make the embedded model from nothing: corpus, tokenizer, training, measurement, card.
 
-    python -m finetune.pretrain --out core/embedded            # about an hour on one core
+    python -m finetune.pretrain --out core/embedded            # about half an hour on one core
     python -m finetune.pretrain --out core/embedded --device cuda
 
 The corpus is generated as it is needed and never repeats. Each problem is written by one of three authors, all of them right: most often
