@@ -28,7 +28,8 @@ log = logging.getLogger("finetune_setup")
 
 def collect_traces(log_dir: str | Path = "./logs") -> list[Trace]:
     """All traces that an Orchestrator logged there. Raises StoreError when there are none."""
-    from logs.store import FILE, read_traces
+    from logs.database import FILE
+    from logs.reading import read_traces
 
     traces = list(read_traces(log_dir)) if (Path(log_dir) / FILE).exists() else []
     if not traces:

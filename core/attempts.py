@@ -48,6 +48,7 @@ def trace_of(search: Attempts, text: str, verdict: Verdict, earned: Reward, node
         verdict=verdict,
         reward=earned.value,
         reward_parts=earned.parts,
+        reward_recipe=earned.recipe,
         complete=complete,
         node=node,
         usage=usage,

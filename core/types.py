@@ -211,7 +211,11 @@ class Model(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Verdict(Record):
-    """What a verifier found, on what evidence, and why. `score` in [0, 1] is partial credit; None is unknown and is not 0."""
+    """What a verifier found, on what evidence, and why. `score` in [0, 1] is partial credit; None is unknown and is not 0.
+
+    `isolation` names the sandbox tier that was reached, where code ran. `details` is plain JSON that shows the evidence: a counter-model,
+    citations with offsets, recomputed values.
+    """
 
     outcome: Outcome
     score: float | None
@@ -220,6 +224,8 @@ class Verdict(Record):
     verifier: str = ""
     version: str = "1"
     milliseconds: float = 0.0
+    isolation: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -256,6 +262,7 @@ class Trace(Record):
     verdict: Verdict
     reward: float | None
     reward_parts: Mapping[str, float] = field(default_factory=dict)
+    reward_recipe: str = ""
     complete: bool = True
     node: str = ""
     usage: Usage = Usage()

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from core.errors import StoreError
 from core.types import Trace
-from logs.store import read_traces
+from logs.reading import read_traces
 
 RUNS_AS_FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 _json = json.JSONEncoder(ensure_ascii=False).encode
@@ -71,6 +71,8 @@ COLUMNS: dict[str, Callable[[Trace], Any]] = {
     "verdict_ms": lambda t: t.verdict.milliseconds,
     "reward": lambda t: t.reward,
     "reward_parts": lambda t: _json(t.reward_parts),
+    "reward_recipe": lambda t: t.reward_recipe,
+    "isolation": lambda t: t.verdict.isolation,
     "complete": lambda t: t.complete,
     "worker": lambda t: t.worker,
     "directive": lambda t: t.directive,

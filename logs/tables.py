@@ -1,4 +1,4 @@
-"""The tables of the trace store, and the way from records to rows and back.
+"""The tables of the trace store, and how one version of them becomes the next.
 
 Two questions with one key are one task, and the task keeps the wording, the reference and the split it was first seen with. How a
 run asked it stands with the run, so that a trace reads back with the words its text answers.
@@ -6,18 +6,14 @@ run asked it stands with the run, so that a trace reads back with the words its 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, Column, Index, Select, Table, select
+from sqlalchemy import JSON, BigInteger, Column, Index, Table
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
-from core.tasks.splits import split_of
-from core.types import Domain, Evidence, NodeRecord, Outcome, Run, Split, Task, Trace, Usage, Verdict
-
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Values = dict[str, Any]
 
@@ -110,8 +106,11 @@ class TraceRow(Base, table=True):
     verifier: str
     verifier_version: str
     verdict_ms: float
+    isolation: str = Field(sa_column_kwargs={"server_default": ""})
+    details: Values = Field(sa_type=JSON, sa_column_kwargs={"server_default": "{}"})
     reward: float | None
     reward_parts: dict[str, float] = Field(sa_type=JSON)
+    reward_recipe: str = Field(sa_column_kwargs={"server_default": ""})
     complete: bool
     node: str
     calls: int = Field(sa_type=BigInteger)
@@ -122,246 +121,38 @@ class TraceRow(Base, table=True):
     created: float
 
 
+class VerdictRow(Base, table=True):
+    """Every verdict that a trace got after its first was found wanting, and that first one: rows are added and never changed."""
+
+    __tablename__ = "verdict"
+    __table_args__ = (Index("ix_verdict_trace", "trace_id", "id"),)
+
+    id: str = Field(primary_key=True)
+    trace_id: str = Field(foreign_key="trace.id")
+    outcome: str
+    score: float | None
+    reason: str
+    evidence: str
+    verifier: str
+    verifier_version: str
+    verdict_ms: float
+    isolation: str
+    details: Values = Field(sa_type=JSON)
+    reward: float | None
+    reward_parts: dict[str, float] = Field(sa_type=JSON)
+    reward_recipe: str
+    created: float
+
+
 TASK, RUN, NODE, TRACE = TaskRow.__table__, RunRow.__table__, NodeRow.__table__, TraceRow.__table__
-TABLES = (TASK, RUN, NODE, TRACE)  # parents before their children
+VERDICT = VerdictRow.__table__
+TABLES = (TASK, RUN, NODE, TRACE)  # what a run is made of, parents before their children
 
-
-def rows_of(run: Run) -> dict[Table, list[Values]]:
-    """All that is stored of a run. Text that UTF-8 can't hold is mended; numbers that are not finite are unknown."""
-    task = _storable_task(run.task)
-    others = {t.id: _storable_task(t.task) for t in run.traces if t.task is not run.task and t.task != run.task}
-    return {
-        TASK: [_task_row(each, run.created) for each in (task, *others.values())],
-        RUN: [_run_row(run, task)],
-        NODE: [_node_row(run.id, place, node) for place, node in enumerate(run.nodes)],
-        TRACE: [_trace_row(place, t, others.get(t.id, task), t.id in others) for place, t in enumerate(run.traces)],
-    }
-
-
-def select_traces() -> Select[Any]:
-    """Rows for `trace_of`: a trace beside its task, in the words of its run."""
-    return select(TRACE, TASK.c.key.label("task_key"), TASK.c.split.label("task_split"), RUN.c.asked.label("run_asked")).select_from(
-        TRACE.join(TASK, TASK.c.id == TRACE.c.task_id).join(RUN, RUN.c.id == TRACE.c.run_id)
-    )
-
-
-def select_runs() -> Select[Any]:
-    """Rows for `run_of`: a run beside its task."""
-    return select(RUN, TASK.c.key.label("task_key"), TASK.c.domain.label("task_domain")).join_from(RUN, TASK)
-
-
-def trace_of(row: Any) -> Trace:
-    """A trace, from a row of `select_traces`."""
-    return Trace(
-        id=row.id,
-        run_id=row.run_id,
-        task=_task_of(row.asked or row.run_asked, row.domain, row.task_key),
-        worker=row.worker,
-        directive=row.directive,
-        model=row.model,
-        fingerprint=row.fingerprint,
-        text=row.text,
-        answer=row.answer,
-        steps=tuple(row.steps),
-        verdict=Verdict(
-            Outcome(row.outcome),
-            row.score,
-            row.reason,
-            Evidence(row.evidence),
-            row.verifier,
-            row.verifier_version,
-            row.verdict_ms,
-        ),
-        reward=row.reward,
-        reward_parts=row.reward_parts,
-        complete=row.complete,
-        node=row.node,
-        usage=_usage_of(row),
-        seconds=row.seconds,
-        created=row.created,
-        split=Split(row.task_split),
-    )
-
-
-def run_of(row: Any, nodes: Sequence[NodeRecord], traces: Sequence[Trace]) -> Run:
-    """A run, from a row of `select_runs` and what belongs to it."""
-    return Run(
-        id=row.id,
-        task=_task_of(row.asked, row.task_domain, row.task_key),
-        worker=row.worker,
-        model=row.model,
-        fingerprint=row.fingerprint,
-        strategy=row.strategy,
-        seed=int(row.seed),
-        routing_confidence=row.routing_confidence,
-        nodes=tuple(nodes),
-        traces=tuple(traces),
-        usage=_usage_of(row),
-        seconds=row.seconds,
-        created=row.created,
-        error=row.error,
-    )
-
-
-def node_of(row: Any) -> NodeRecord:
-    """A node, from a row of its table."""
-    value = math.nan if row.value is None else row.value
-    outcome = None if row.outcome is None else Outcome(row.outcome)
-    return NodeRecord(row.path, row.text, row.visits, value, row.terminal, outcome)
-
-
-def _task_row(task: Task, first_seen: float) -> Values:
-    return {
-        "id": task.id,
-        "domain": task.domain.value,
-        "key": task.key,
-        **_asked(task),
-        "split": split_of(task).value,
-        "first_seen": _known(first_seen),
-    }
-
-
-def _run_row(run: Run, task: Task) -> Values:
-    return {
-        "id": _mended(run.id),
-        "task_id": task.id,
-        "asked": _asked(task),
-        "worker": _mended(run.worker),
-        "model": _mended(run.model),
-        "fingerprint": _mended_or_none(run.fingerprint),
-        "strategy": _mended(run.strategy),
-        "seed": str(int(run.seed)),
-        "routing_confidence": _known(run.routing_confidence),
-        **_usage_row(run.usage),
-        "seconds": _known(run.seconds),
-        "created": _known(run.created),
-        "error": _mended_or_none(run.error),
-    }
-
-
-def _node_row(run_id: str, place: int, node: NodeRecord) -> Values:
-    return {
-        "run_id": _mended(run_id),
-        "place": place,
-        "path": _mended(node.path),
-        "text": _mended(node.text),
-        "visits": int(node.visits),
-        "value": _finite(node.value),
-        "terminal": bool(node.terminal),
-        "outcome": None if node.outcome is None else Outcome(node.outcome).value,
-    }
-
-
-def _trace_row(place: int, trace: Trace, task: Task, asked_apart: bool) -> Values:
-    return {
-        "id": _mended(trace.id),
-        "run_id": _mended(trace.run_id),
-        "task_id": task.id,
-        "domain": task.domain.value,
-        "asked": _asked(task) if asked_apart else None,
-        "place": place,
-        "worker": _mended(trace.worker),
-        "directive": _mended(trace.directive),
-        "model": _mended(trace.model),
-        "fingerprint": _mended_or_none(trace.fingerprint),
-        "text": _mended(trace.text),
-        "answer": _mended_or_none(trace.answer),
-        "steps": [_mended(step) for step in trace.steps],
-        **_verdict_row(trace.verdict),
-        "reward": _finite(trace.reward),
-        "reward_parts": _numbers(trace.reward_parts),
-        "complete": bool(trace.complete),
-        "node": _mended(trace.node),
-        **_usage_row(trace.usage),
-        "seconds": _known(trace.seconds),
-        "created": _known(trace.created),
-    }
-
-
-def _verdict_row(verdict: Verdict) -> Values:
-    return {
-        "outcome": Outcome(verdict.outcome).value,
-        "score": _finite(verdict.score),
-        "reason": _mended(verdict.reason),
-        "evidence": Evidence(verdict.evidence).value,
-        "verifier": _mended(verdict.verifier),
-        "verifier_version": _mended(verdict.version),
-        "verdict_ms": _known(verdict.milliseconds),
-    }
-
-
-def _usage_row(usage: Usage) -> Values:
-    return {
-        "calls": int(usage.calls),
-        "prompt_tokens": int(usage.prompt_tokens),
-        "completion_tokens": int(usage.completion_tokens),
-        "cost": _finite(usage.cost),
-    }
-
-
-def _usage_of(row: Any) -> Usage:
-    return Usage(row.calls, row.prompt_tokens, row.completion_tokens, row.cost)
-
-
-def _asked(task: Task) -> Values:
-    return {
-        "prompt": task.prompt,
-        "reference": task.reference,
-        "level": task.level,
-        "family": task.family,
-        "metadata": task.metadata,
-    }
-
-
-def _task_of(asked: Values, domain: str, key: str) -> Task:
-    return Task(domain=Domain(domain), key=key, **asked)
-
-
-def _storable_task(task: Task) -> Task:
-    """The id is a hash of the key, so the key is mended before the id is taken."""
-    return task.replace(
-        prompt=_mended(task.prompt),
-        key=_mended(task.key),
-        reference=_mended_or_none(task.reference),
-        family=_mended_or_none(task.family),
-        metadata=_plain(dict(task.metadata)),
-    )
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can hold: tuples and sets become lists, keys become text, anything foreign becomes its text."""
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, float):
-        return _finite(value)
-    if isinstance(value, Mapping):
-        return {_mended(str(key)): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(each) for each in value]
-    return _mended(str(value))
-
-
-def _mended(text: str) -> str:
-    """Halves of a surrogate pair are joined where they meet, and replaced where they stand alone."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
-def _mended_or_none(text: str | None) -> str | None:
-    return None if text is None else _mended(text)
-
-
-def _finite(number: float | None) -> float | None:
-    return float(number) if number is not None and math.isfinite(number) else None
-
-
-def _numbers(parts: Mapping[str, float]) -> dict[str, float]:
-    return {_mended(name): float(part) for name, part in parts.items() if math.isfinite(part)}
-
-
-def _known(number: float) -> float:
-    """For columns that always hold a number."""
-    return _finite(number) or 0.0
+# From one schema to the next; what a version adds has a default for the rows that stand.
+UPGRADES: Mapping[int, tuple[str, ...]] = {
+    1: (
+        "ALTER TABLE trace ADD COLUMN isolation VARCHAR NOT NULL DEFAULT ''",
+        "ALTER TABLE trace ADD COLUMN details JSON NOT NULL DEFAULT '{}'",
+        "ALTER TABLE trace ADD COLUMN reward_recipe VARCHAR NOT NULL DEFAULT ''",
+    ),
+}

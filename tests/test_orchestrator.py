@@ -17,7 +17,7 @@ from core.orchestrator import Orchestrator
 from core.providers.local import EMBEDDED_DIRECTORY
 from core.providers.scripted import ScriptedModel
 from core.types import Completion, Domain, Evidence, Outcome, Reply, Task, Usage, Verdict
-from logs.store import read_runs, read_traces
+from logs.reading import read_runs, read_traces
 
 RIGHT = "17*6 = 102\n102 + 23 = 125\nAnswer: 125"
 WRONG = "17*6 = 102\n102 + 23 = 124\nAnswer: 124"

@@ -213,7 +213,7 @@ def _stats(args: argparse.Namespace) -> int:
     from rich.table import Table
 
     from core.types import Outcome
-    from logs.store import summary
+    from logs.reading import summary
 
     table = Table("domain", *Outcome)
     for domain, counts in summary(args.log_dir).items():

@@ -33,7 +33,7 @@ from core.providers.local import LocalModel
 from core.tasks.draw import draw
 from core.types import Domain, Record, Result, Split, Task, Trace
 from logs.export import export_csv
-from logs.store import read_traces
+from logs.reading import read_traces
 
 DATABASE = ("traces.sqlite", "traces.sqlite-wal", "traces.sqlite-shm")
 ANSWER = "Answer"

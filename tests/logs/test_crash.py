@@ -17,7 +17,9 @@ from sample_runs import a_run
 
 from core.tasks.splits import split_of
 from core.types import Run
-from logs.store import FILE, TraceStore, read_run, read_runs
+from logs.database import FILE
+from logs.reading import read_run, read_runs
+from logs.store import TraceStore
 
 ROOT = Path(__file__).parents[2]
 RUNS_PER_LIFE = 100_000

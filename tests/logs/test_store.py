@@ -16,11 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sample_runs import a_run, a_trace
 
-import logs.store
+import logs.database
 from core.errors import ConfigError, StoreError
 from core.tasks.splits import split_of
 from core.types import Domain, NodeRecord, Outcome, Run, Split, Task
-from logs.store import TraceStore, read_run, read_runs, read_traces, summary
+from logs.reading import read_run, read_runs, read_traces, summary
+from logs.store import TraceStore
 from logs.tables import SCHEMA_VERSION, TABLES
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +57,7 @@ def test_what_flush_returned_for_is_seen_by_another_process(tmp_path: Path) -> N
         store.put(a_run())
         store.flush()
 
-        told = run_python("import sys; from logs.store import read_run; print(read_run(*sys.argv[1:]).id)", tmp_path, "run-000001")
+        told = run_python("import sys; from logs.reading import read_run; print(read_run(*sys.argv[1:]).id)", tmp_path, "run-000001")
 
     assert told.strip() == "run-000001"
 
@@ -93,7 +94,7 @@ def test_a_filter_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
 def test_the_split_of_a_task_is_fixed_at_first_sight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = Task("What is 2+2?", Domain.MATH, key=a_key_in(Split.REPORT))
     stored(tmp_path, a_run(1, task=task))
-    monkeypatch.setattr("logs.tables.split_of", lambda task: Split.TRAIN)
+    monkeypatch.setattr("logs.rows.split_of", lambda task: Split.TRAIN)
 
     stored(tmp_path, a_run(2, task=task))
 
@@ -203,7 +204,7 @@ def test_a_full_queue_drops_and_says_so_once(tmp_path: Path, caplog: pytest.LogC
 
 
 def test_a_close_that_can_not_write_counts_what_it_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs.store, "BUSY_MILLISECONDS", 50)
+    monkeypatch.setattr(logs.database, "BUSY_MILLISECONDS", 50)
     store = TraceStore(tmp_path)
     with locked(store.path):
         store.put(a_run())
@@ -319,7 +320,7 @@ PRAGMAS, FULL, ON = ("journal_mode", "synchronous", "foreign_keys", "busy_timeou
 def test_the_usual_query_goes_by_an_index(tmp_path: Path) -> None:
     stored(tmp_path, a_run())
 
-    with closing(sqlite3.connect(tmp_path / logs.store.FILE)) as connection:
+    with closing(sqlite3.connect(tmp_path / logs.database.FILE)) as connection:
         query = "EXPLAIN QUERY PLAN SELECT id FROM trace WHERE domain='math' AND reward=1.0 AND created>0"
         plan = str(connection.execute(query).fetchall())
 
@@ -333,7 +334,7 @@ def test_our_tables_stay_out_of_an_applications_own() -> None:
 
 
 def test_a_file_that_is_still_empty_holds_no_traces(tmp_path: Path) -> None:
-    (tmp_path / logs.store.FILE).touch()
+    (tmp_path / logs.database.FILE).touch()
 
     with pytest.raises(StoreError, match="no traces in"):
         read_traces(tmp_path)
@@ -372,14 +373,14 @@ def test_a_store_in_a_folder_that_can_not_be_made_says_so(tmp_path: Path) -> Non
 
 
 def test_a_folder_in_the_place_of_the_file_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / logs.store.FILE).mkdir()
+    (tmp_path / logs.database.FILE).mkdir()
 
     with pytest.raises(StoreError, match=r"can't be opened: .* choose another log_dir"):
         TraceStore(tmp_path)
 
 
 def test_a_damaged_file_is_named_to_writers_and_readers(tmp_path: Path) -> None:
-    (tmp_path / logs.store.FILE).write_bytes(b"this was a database once" * 1000)
+    (tmp_path / logs.database.FILE).write_bytes(b"this was a database once" * 1000)
 
     for use in (TraceStore, read_traces, read_runs, summary):
         with pytest.raises(StoreError, match=r"traces\.sqlite is damaged or no trace store: move it away"):
@@ -388,7 +389,7 @@ def test_a_damaged_file_is_named_to_writers_and_readers(tmp_path: Path) -> None:
 
 def test_damage_inside_a_file_is_named_to_readers(tmp_path: Path) -> None:
     stored(tmp_path, *(a_run(number) for number in range(200)))
-    path = tmp_path / logs.store.FILE
+    path = tmp_path / logs.database.FILE
     content = path.read_bytes()
     path.write_bytes(content[:8192] + b"\xff" * (len(content) - 8192))
 
@@ -398,7 +399,7 @@ def test_damage_inside_a_file_is_named_to_readers(tmp_path: Path) -> None:
 
 def test_a_file_from_a_later_ratchet_is_left_alone(tmp_path: Path) -> None:
     stored(tmp_path, a_run())
-    with closing(sqlite3.connect(tmp_path / logs.store.FILE)) as connection:
+    with closing(sqlite3.connect(tmp_path / logs.database.FILE)) as connection:
         connection.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
 
     for use in (TraceStore, read_traces):
