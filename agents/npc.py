@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,15 @@ from core.errors import ConfigError
 from core.types import Message, Record
 
 REQUIRED: dict[str, tuple[type, ...]] = {"name": (str,), "primary_directive": (str,), "model": (str,)}
-OPTIONAL: dict[str, tuple[type, ...]] = {"provider": (str,), "temperature": (int, float), "max_tokens": (int,)}
+OPTIONAL: dict[str, tuple[type, ...]] = {"provider": (str,), "temperature": (int, float), "max_tokens": (int,), "tools": (list,)}
 
 
 @dataclass(frozen=True, slots=True)
 class NPC(Record):
-    """A worker. `temperature` and `max_tokens` override the settings where they are set; provider None reads it off the model."""
+    """A worker. `temperature` and `max_tokens` override the settings where they are set; provider None reads it off the model.
+
+    `tools` are typed functions, or names from the table of tools; only names can be kept in a file.
+    """
 
     name: str
     primary_directive: str
@@ -23,6 +27,7 @@ class NPC(Record):
     provider: str | None = None
     temperature: float | None = None
     max_tokens: int | None = None
+    tools: tuple[Callable[..., Any] | str, ...] = ()
 
     def __post_init__(self) -> None:
         for key in REQUIRED:
@@ -50,7 +55,7 @@ class NPC(Record):
         fields = _read(Path(path))
         _check(fields, path)
         try:
-            return cls(**fields)
+            return cls(**{**fields, "tools": tuple(fields.get("tools") or ())})
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
 
@@ -58,7 +63,11 @@ class NPC(Record):
         """Write a `.npc` file that `load` reads back the same; what is not set is left out."""
         import yaml
 
-        fields = {key: value for key, value in self.as_dict().items() if value is not None}
+        if functions := [t for t in self.tools if not isinstance(t, str)]:
+            raise ConfigError(f"{functions[0]!r} can't be kept in a file: add it to the table of tools and give its name")
+        fields = {key: value for key, value in self.as_dict().items() if value not in (None, ())}
+        if self.tools:
+            fields["tools"] = list(self.tools)
         Path(path).write_text(yaml.safe_dump(fields, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from agents.npc import NPC
 from core.answers import final_answer, normalise
+from core.search.events import Event
 from core.tasks.splits import split_of
 from core.types import Model, NodeRecord, Outcome, Result, Reward, Run, Task, Trace, Usage, Verdict, best_first
 
@@ -58,7 +59,9 @@ def trace_of(search: Attempts, text: str, verdict: Verdict, earned: Reward, node
     )
 
 
-def run_of(search: Attempts, nodes: tuple[NodeRecord, ...], error: str | None) -> Run:
+def run_of(
+    search: Attempts, nodes: tuple[NodeRecord, ...], error: str | None, stopped: str | None, key: str, events: tuple[Event, ...]
+) -> Run:
     """The whole search as the store keeps it."""
     return Run(
         id=search.run_id,
@@ -75,13 +78,16 @@ def run_of(search: Attempts, nodes: tuple[NodeRecord, ...], error: str | None) -
         seconds=time.monotonic() - search.started,
         created=search.created,
         error=error,
+        stopped=stopped,
+        key=key,
+        events=tuple(event.as_dict() for event in events),
     )
 
 
-def result_of(search: Attempts) -> Result:
-    """The best attempt, as the answer."""
+def result_of(search: Attempts, *, vote: bool = False) -> Result:
+    """The best attempt, as the answer; or of a vote, one with the answer that most of them give."""
     seconds = time.monotonic() - search.started
-    chosen = _choose(search.attempts)
+    chosen = _most_given(search.attempts) if vote else _choose(search.attempts)
     if chosen is None:
         return failed(search.task, "the search ended without an answer: raise SEARCH_CALLS", seconds, search)
     return Result(
@@ -144,5 +150,11 @@ def _choose(attempts: Sequence[Trace]) -> Trace | None:
     standing = [t for t in ranked if t.verdict.outcome is not Outcome.FAIL and t.answer]
     if not standing:
         return ranked[0]
-    votes = Counter(normalise(t.answer or "") for t in standing)
-    return max(standing, key=lambda t: votes[normalise(t.answer or "")])
+    return _most_given(standing)
+
+
+def _most_given(attempts: Sequence[Trace]) -> Trace | None:
+    """The first attempt with the answer that most of them give."""
+    given = [t for t in attempts if t.answer] or list(attempts)
+    votes = Counter(normalise(t.answer or "") for t in given)
+    return max(given, key=lambda t: votes[normalise(t.answer or "")], default=None)

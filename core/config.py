@@ -33,11 +33,25 @@ class Settings(BaseSettings):
     CREATIVE_WORKER_MODEL: str = Field(EMBEDDED, description="the same for creative writing")
     ANALYSIS_WORKER_MODEL: str = Field(EMBEDDED, description="the same for data analysis")
 
-    SEARCH_STRATEGY: str = Field("lats", description="lats, best_of_n or single")
+    SEARCH_STRATEGY: str = Field("lats", description="lats, levels, beam, best_of_n, self_consistency or single")
     SEARCH_CALLS: int = Field(24, ge=1, description="most model requests one search may make")
     SEARCH_WIDTH: int = Field(4, ge=1, le=64, description="samples in one expansion; attempts of best_of_n")
     SEARCH_DEPTH: int = Field(16, ge=1, description="longest path, in steps")
     SEARCH_EXPLORATION: float = Field(0.3, ge=0, description="c of UCT, for values in [0, 1]")
+    SEARCH_REFLECTIONS: int = Field(3, ge=0, le=3, description="failures a search may think about; the embedded model never does")
+    SEARCH_PRUNE: bool = Field(False, description="give up steps that were checked and are wrong")
+    SEARCH_SIGNALS: dict[str, float] = Field(
+        {"steps": 0.5, "process": 0.5}, description="weights of what values a step: steps, process, model, consistency"
+    )
+    SEARCH_PROMPT_TOKENS: int | None = Field(None, ge=1, description="most prompt tokens of one search")
+    SEARCH_COMPLETION_TOKENS: int | None = Field(None, ge=1, description="most completion tokens of one search")
+    SEARCH_SECONDS: float | None = Field(None, gt=0, description="seconds after which a search asks for nothing more")
+    SEARCH_COST: float | None = Field(None, gt=0, description="most US dollars of one search, where the provider tells costs")
+    SEARCH_CONCURRENCY: int = Field(0, ge=0, description="requests of one search at once; 0: 8 to a server, 1 in process")
+    SEARCH_ORDERED: bool = Field(True, description="answers count in the order of their requests: the same seed, the same tree")
+    KEEP_EVENTS: Literal["auto", "always", "never"] = Field(
+        "auto", description="every event of a search is logged and stored, and a killed search resumes; auto: where calls go to a server"
+    )
     TEMPERATURE: float = Field(1.0, ge=0, le=2, description="of sampling while searching; single-shot answers are greedy")
     MAX_TOKENS: int = Field(256, ge=1, description="most tokens in one answer")
     SEED: int = Field(0, ge=0, description="the same seed, model and question give the same search")
@@ -47,6 +61,18 @@ class Settings(BaseSettings):
         (Evidence.REFERENCE, Evidence.EXECUTION, Evidence.RECOMPUTATION, Evidence.PROOF, Evidence.SOURCE),
         description="kinds of evidence that count as verified",
     )
+    VERIFIERS: dict[str, str] = Field(
+        {}, description="verifiers of your own: name or domain to module:function or file.py:function; a task names one in its metadata"
+    )
+    SANDBOX: Literal["strongest", "namespaces", "process"] = Field(
+        "strongest", description="isolation that model-written code needs: on Linux strongest means namespaces; never less is taken"
+    )
+    CORPUS: Path | None = Field(None, description="index of documents that factual answers are checked against: ratchet corpus build")
+    ENTAILMENT_MODEL: str | None = Field(None, description="directory or hub id of an NLI model, a second opinion on factual answers")
+    JUDGE_MODEL: str | None = Field(None, description="who judges what no program can, in the form of a worker's model; never verifies")
+    JUDGE_VOTES: int = Field(3, ge=1, le=25, description="how often the judge is asked")
+    REWARD_WEIGHTS: dict[str, float] = Field({}, description="weights of a reward's parts: verdict flawless steps partial length cost")
+    ROUTER: Path | None = Field(None, description="routing weights of your own, made by python -m core.routing.train")
     MIN_ROUTING_CONFIDENCE: float = Field(0.35, ge=0, le=1, description="below it a question goes to FALLBACK_DOMAIN")
     FALLBACK_DOMAIN: Domain = Field(Domain.ANALYSIS, description="where questions go that fit no domain")
 

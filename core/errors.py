@@ -6,6 +6,7 @@ RatchetError
 ├── ProviderError      a model could not be loaded, reached or understood
 ├── SearchError        a search was asked for something it can't do
 ├── StoreError         traces can't be read or written
+├── SandboxError       untrusted code can't be run as safely as was asked
 ├── TrainingError      there is nothing to train on, or training can't go on
 └── AdapterError       an adapter is damaged, foreign, or does not do what its manifest says
 
@@ -35,6 +36,10 @@ class SearchError(RatchetError):
 
 class StoreError(RatchetError):
     """Traces can't be read or written."""
+
+
+class SandboxError(RatchetError):
+    """Untrusted code can't be run as safely as was asked."""
 
 
 class TrainingError(RatchetError):

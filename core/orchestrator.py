@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
+import queue
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
@@ -16,29 +16,18 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from agents.npc import NPC
 from agents.workers import hire
-from core.attempts import Attempts, derive, failed, new_id, result_of, run_of, shared, trace_of
+from core.attempts import failed
 from core.config import EMBEDDED, Settings
 from core.errors import ConfigError, RatchetError, SearchError, StoreError, TaskError
+from core.inference import Inference, Question
+from core.judging import Judging
 from core.providers import connect
 from core.providers.remote import together
 from core.registry import STORES, STRATEGIES, resolve
-from core.rewards import reward
 from core.routing import route
-from core.search.drivers import drive
-from core.search.tree import Child, Plan, Policy, Ticket
-from core.types import (
-    Completion,
-    Domain,
-    Model,
-    Outcome,
-    Request,
-    Result,
-    Sampling,
-    Task,
-    Usage,
-    Verdict,
-)
-from core.verifiers import step_value, steps_right, verifier_for
+from core.search.events import Event
+from core.types import Domain, Model, Request, Result, Sampling, Task, Verdict
+from core.verifiers import Verifiers
 
 if TYPE_CHECKING:
     from logs.store import TraceStore
@@ -46,10 +35,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-NEWLINE = "\n"
-ANSWERED = re.compile(r"\W*(final )?answer\b\W*\w", re.IGNORECASE)
-CUT_OFF = "cut off before its end: raise MAX_TOKENS or, if the model's context is full, shorten the question"
-LONG_ANSWERS = (Domain.CODE, Domain.CREATIVE)  # what follows "Answer:" may have many lines, so that it ends with the turn
 
 
 class _Session(ExitStack):
@@ -84,7 +69,9 @@ class Orchestrator:
         verify: Callable[[Task, str], Verdict] | None = None,
     ) -> None:
         self.settings = settings or Settings()
-        self._replaced = verify
+        self.verifiers = verify or Verifiers(self.settings.VERIFIERS, **self._verifier_options())
+        self._judging = Judging(self.verifiers, self.settings, with_steps=verify is None)
+        self._finished: list[Inference] = []
         self.log_dir = Path(log_dir)
         self._logging = enable_logging
         self._store = self._open_store() if enable_logging else None
@@ -109,6 +96,41 @@ class Orchestrator:
         """`infer` for asynchronous callers."""
         task = self._task(query, domain, expected)
         return await asyncio.wrap_future(self._start(self._infer(task, strategy or self.settings.SEARCH_STRATEGY)))
+
+    def stream(
+        self, query: str | Task, domain: str | None = None, expected: str | None = None, *, strategy: str | None = None
+    ) -> Iterator[Event | Result]:
+        """Each event of the search as it happens, and the Result last. Leaving the iteration ends the search. Raises as `infer` does."""
+        task = self._task(query, domain, expected)
+        heard: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        future = self._start(self._infer(task, strategy or self.settings.SEARCH_STRATEGY, listener=heard.put))
+        future.add_done_callback(lambda _: heard.put(None))
+        try:
+            while (event := heard.get()) is not None:
+                yield event
+            yield future.result()
+        finally:
+            future.cancel()
+
+    async def astream(
+        self, query: str | Task, domain: str | None = None, expected: str | None = None, *, strategy: str | None = None
+    ) -> AsyncIterator[Event | Result]:
+        """`stream` for asynchronous callers."""
+        task, here = self._task(query, domain, expected), asyncio.get_running_loop()
+        heard: asyncio.Queue[Event | None] = asyncio.Queue()
+
+        def tell(event: Event | None) -> None:
+            here.call_soon_threadsafe(heard.put_nowait, event)
+
+        future = self._start(self._infer(task, strategy or self.settings.SEARCH_STRATEGY, listener=tell))
+        future.add_done_callback(lambda _: tell(None))
+        try:
+            while (event := await heard.get()) is not None:
+                yield event
+            result: Result = await asyncio.wrap_future(future)
+            yield result
+        finally:
+            future.cancel()
 
     def infer_many(
         self,
@@ -141,7 +163,10 @@ class Orchestrator:
     def flush(self) -> None:
         """Returns when all that was logged so far is on disk. Raises StoreError if that can't be."""
         if self._store:
+            stored, self._finished = self._finished, []
             self._store.flush()
+            for inference in stored:
+                inference.forget_log()
 
     def close(self) -> None:
         """Stop what is under way, write the log, close the models, stop the threads. Idempotent."""
@@ -154,6 +179,8 @@ class Orchestrator:
             self._thread.join()
             self._loop.close()
             if self._store:
+                with suppress(StoreError):  # counted in `lost`, and the logs of its searches are kept
+                    self.flush()
                 self._store.close()
 
     def __enter__(self) -> Self:
@@ -253,88 +280,52 @@ class Orchestrator:
         except RatchetError as error:
             return failed(task, str(error), time.monotonic() - started)
 
-    async def _infer(self, task: Task, strategy: str, session: _Session | None = None) -> Result:
+    async def _infer(
+        self, task: Task, strategy: str, session: _Session | None = None, listener: Callable[[Event], None] | None = None
+    ) -> Result:
         npc = hire(task.domain, self.settings)
         model = await self._connected(npc)
         if session:
             session.move_to(model)
-            return await self._search(task, npc, model, strategy)
+            return await self._search(task, npc, model, strategy, listener)
         with _Session() as own:
             own.move_to(model)
-            return await self._search(task, npc, model, strategy)
+            return await self._search(task, npc, model, strategy, listener)
 
-    async def _search(self, task: Task, npc: NPC, model: Model, strategy: str) -> Result:
-        search = Attempts(
-            task=task,
-            confidence=self._route(task.prompt)[1],
-            npc=npc,
-            model=model,
-            seed=derive(self.settings.SEED, task.id),
-            strategy=strategy,
-            run_id=new_id(),
-            started=time.monotonic(),
-            created=time.time(),
-        )
-        policy: Policy = resolve(STRATEGIES, strategy)(self._plan())
-        error: str | None = None
+    async def _search(self, task: Task, npc: NPC, model: Model, strategy: str, listener: Callable[[Event], None] | None) -> Result:
+        question = Question(task, npc, model, strategy, self._route(task.prompt)[1])
+        log_dir = self.log_dir if self._store else None
+        inference = Inference(question, self.settings, self._judging, emit=listener, log_dir=log_dir)
         try:
-            await drive(policy, lambda ticket: self._propose(search, ticket))
-        except BaseException as problem:
-            error = str(problem) or type(problem).__name__
-            raise
+            return await inference.run()
         finally:
-            self._remember(search, policy, error)
-        return result_of(search)
+            self._remember(inference)
 
-    def _plan(self) -> Plan:
+    def _verifier_options(self) -> dict[str, Any]:
         s = self.settings
-        return Plan(width=s.SEARCH_WIDTH, depth=s.SEARCH_DEPTH, calls=s.SEARCH_CALLS, exploration=s.SEARCH_EXPLORATION)
+        options: dict[str, Any] = {"sandbox": s.SANDBOX, "corpus": s.CORPUS}
+        if s.ENTAILMENT_MODEL:
+            from core.verifiers.entailment import load
 
-    async def _propose(self, search: Attempts, ticket: Ticket) -> list[Child]:
-        greedy = search.strategy == "single"
-        temperature = self.settings.TEMPERATURE if search.npc.temperature is None else search.npc.temperature
-        sampling = Sampling(
-            temperature=0.0 if greedy else temperature,
-            max_tokens=search.npc.max_tokens or self.settings.MAX_TOKENS,
-            stop=() if ticket.whole else (NEWLINE,),
-            seed=derive(search.seed, ticket.path, ticket.first),
-        )
-        request = Request(search.npc.messages(search.task.prompt), ticket.n, sampling, prefix=ticket.prefix)
-        reply = await search.model.complete(request)
-        search.usage += reply.usage
-        share = shared(reply.usage, len(reply.completions))
-        children = []
-        for i, completion in enumerate(reply.completions):
-            children.append(await self._judge(search, ticket, ticket.first + i, completion, share))
-        return children
+            options["entails"] = load(s.ENTAILMENT_MODEL)
+        if s.JUDGE_MODEL:
+            from core.verifiers.judge import Judge
 
-    async def _judge(self, search: Attempts, ticket: Ticket, index: int, completion: Completion, share: Usage) -> Child:
-        task, step = search.task, completion.text
-        if completion.finish == "stop" and not step.endswith(NEWLINE):
-            step += NEWLINE  # servers cut the stop string off, and the next step must not run into this one
-        text = ticket.prefix + step
-        if completion.finish == "stop" and (task.domain in LONG_ANSWERS or not ANSWERED.match(step)):
-            return Child(step, terminal=False, value=None if self._replaced else step_value(task, text))
-        complete = completion.finish != "length"
-        verdict = await asyncio.to_thread(self._verify, task, text, complete)
-        earned = reward(verdict, None if self._replaced else steps_right(task, text))
-        node = f"{ticket.path}.{index}" if ticket.path else str(index)
-        search.attempts.append(trace_of(search, text, verdict, earned, node, complete, share))
-        return Child(step, terminal=True, value=earned.value, outcome=verdict.outcome)
+            options["judge"] = Judge(self._ask_judge, s.JUDGE_VOTES)
+        return options
 
-    def _verify(self, task: Task, text: str, complete: bool) -> Verdict:
-        if not complete:
-            return Verdict(Outcome.FAIL, 0.0, CUT_OFF, verifier="length")
-        verdict = (self._replaced or verifier_for(task.domain))(task, text)
-        if verdict.passed and verdict.evidence not in self.settings.VERIFIED_BY:
-            return verdict.replace(outcome=Outcome.ABSTAIN, reason=f"{verdict.evidence} does not count as verified: {verdict.reason}")
-        return verdict
+    def _ask_judge(self, prompt: str, seed: int) -> str:
+        """Called from a verifier's thread, never from the loop's own."""
+        judge = NPC("judge", "You judge texts by a rubric.", self.settings.JUDGE_MODEL or "")
+        sampling = Sampling(temperature=self.settings.TEMPERATURE, max_tokens=self.settings.MAX_TOKENS, seed=seed)
+        reply = self._run(self._model(judge).complete(Request(judge.messages(prompt), 1, sampling)))
+        return reply.completions[0].text
 
-    def _remember(self, search: Attempts, policy: Policy, error: str | None) -> None:
+    def _remember(self, inference: Inference) -> None:
         if self._store is None:
             self._unlogged += self._logging
-            return
-        self._store.put(run_of(search, policy.nodes(), error))
+        elif self._store.put(inference.record()) and inference.error is None:
+            self._finished.append(inference)
 
 
 _said = threading.Event()

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from hashlib import sha256
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from core.errors import ConfigError
@@ -14,11 +19,15 @@ SOURCES: dict[str, str] = {
     "code": "core.tasks.code:generate",
     "factual": "core.tasks.factual:generate",
     "analysis": "core.tasks.analysis:generate",
+    "writing": "core.tasks.writing:generate",
 }
 
 STRATEGIES: dict[str, str] = {
     "lats": "core.search.lats:Lats",
+    "levels": "core.search.levels:Levels",
+    "beam": "core.search.levels:Beam",
     "best_of_n": "core.search.best_of_n:BestOfN",
+    "self_consistency": "core.search.best_of_n:SelfConsistency",
     "single": "core.search.best_of_n:single",
 }
 
@@ -41,20 +50,49 @@ TRAINERS: dict[str, str] = {
     "dpo": "finetune.trainers:dpo",
 }
 
+TOOLS: dict[str, str] = {
+    "calculator": "agents.tools:calculator",
+    "python": "agents.tools:python",
+}
+
 VERIFIERS: dict[str, str] = {
     "math": "core.verifiers.math:verify",
     "code": "core.verifiers.abstain:verify",
     "logic": "core.verifiers.abstain:verify",
     "factual": "core.verifiers.abstain:verify",
-    "creative": "core.verifiers.abstain:verify",
+    "creative": "core.verifiers.creative:verify",
     "analysis": "core.verifiers.abstain:verify",
 }
 
 
 def resolve(table: Mapping[str, str], name: str) -> Any:
-    """The object behind a name. Raises ConfigError with the names there are."""
+    """The object behind a name. A row may name a file instead of a module, `checks/chemistry.py:verify`.
+
+    Raises ConfigError with the names there are, or with what is wrong with the row.
+    """
+    if name not in table:
+        raise ConfigError(f"there is no {name!r}: choose one of {', '.join(sorted(table))}")
+    module, _, attribute = table[name].rpartition(":")
     try:
-        module, attribute = table[name].split(":")
-    except KeyError:
-        raise ConfigError(f"there is no {name!r}: choose one of {', '.join(sorted(table))}") from None
-    return getattr(import_module(module), attribute)
+        return getattr(_from_file(Path(module)) if module.endswith(".py") else import_module(module), attribute)
+    except (ImportError, AttributeError, OSError, ValueError) as error:
+        raise ConfigError(
+            f"{name!r} stands for {table[name]!r}, which is not there ({error}): write module:name or file.py:name"
+        ) from error
+
+
+def _from_file(path: Path) -> ModuleType:
+    """A module of the user's own, run once: the same file gives the same module."""
+    name = f"ratchet_file_{sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
+    if name not in sys.modules:
+        spec = spec_from_file_location(name, path)
+        if spec is None or spec.loader is None or not path.is_file():
+            raise ImportError(f"there is no Python file {path}")
+        module = module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]

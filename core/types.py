@@ -310,7 +310,11 @@ class NodeRecord(Record):
 
 @dataclass(frozen=True, slots=True)
 class Run(Record):
-    """One question answered: the search that was made, its tree, and every attempt that came of it, best first."""
+    """One question answered: the search that was made, its tree, and every attempt that came of it, best first.
+
+    `stopped` says why the search ended, `key` is the same for the same question to the same weights under the same settings, `events`
+    are what happened, as plain JSON, where they were kept.
+    """
 
     id: str
     task: Task
@@ -326,6 +330,9 @@ class Run(Record):
     seconds: float
     created: float
     error: str | None = None
+    stopped: str | None = None
+    key: str = ""
+    events: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from agents.npc import NPC
 from core.errors import TaskError
 from core.types import Completion, Model, Record, Request, Sampling, Task
-from core.verifiers import verifier_for
+from core.verifiers import Verifier, verify
 from finetune.gate import Interval, wilson
 
 
@@ -42,12 +42,13 @@ async def evaluate(
     *,
     banned_start: str | None = None,
     max_tokens: int = 256,
+    verifier: Verifier = verify,
     on_answer: Callable[[], None] | None = None,
 ) -> Evaluation:
     """Greedy answers to all tasks. `banned_start` forbids how an answer begins: "Answer" makes a worker write steps first."""
-    without = sum(task.reference is None for task in tasks)
+    without = sum(task.reference is None and not task.metadata for task in tasks)
     if without or not tasks:
-        raise TaskError(f"{without} of {len(tasks)} tasks have no reference answer: evaluation needs one for each, and at least one task")
+        raise TaskError(f"{without} of {len(tasks)} tasks have nothing to verify an answer by: evaluation needs that for each, and a task")
     sampling = Sampling(temperature=0.0, max_tokens=max_tokens)
 
     async def answer(task: Task) -> Completion:
@@ -57,8 +58,5 @@ async def evaluate(
         return reply.completions[0]
 
     answers = await asyncio.gather(*(answer(task) for task in tasks))
-    return Evaluation(tuple(tasks), tuple(map(_right, tasks, answers)), tuple(a.text for a in answers))
-
-
-def _right(task: Task, answer: Completion) -> bool:
-    return answer.finish == "end" and verifier_for(task.domain)(task, answer.text).passed
+    right = [a.finish == "end" and verifier(task, a.text).passed for task, a in zip(tasks, answers, strict=True)]
+    return Evaluation(tuple(tasks), tuple(right), tuple(a.text for a in answers))

@@ -113,6 +113,9 @@ def run_of(row: Any, nodes: Sequence[NodeRecord], traces: Sequence[Trace]) -> Ru
         seconds=row.seconds,
         created=row.created,
         error=row.error,
+        stopped=row.stopped,
+        key=row.key,
+        events=tuple(row.events),
     )
 
 
@@ -149,6 +152,9 @@ def _run_row(run: Run, task: Task) -> Values:
         "seconds": _known(run.seconds),
         "created": _known(run.created),
         "error": _mended_or_none(run.error),
+        "stopped": _mended_or_none(run.stopped),
+        "key": _mended(run.key),
+        "events": [_plain(dict(event)) for event in run.events],
     }
 
 

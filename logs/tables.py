@@ -45,7 +45,7 @@ class RunRow(Base, table=True):
     """A question answered. `asked` is the task in the words of this run; `seed` is text, since it may have more than 64 bits."""
 
     __tablename__ = "run"
-    __table_args__ = (Index("ix_run_created", "created", "id"),)
+    __table_args__ = (Index("ix_run_created", "created", "id"), Index("ix_run_key", "key"))
 
     id: str = Field(primary_key=True)
     task_id: str = Field(foreign_key="task.id")
@@ -63,6 +63,9 @@ class RunRow(Base, table=True):
     seconds: float
     created: float
     error: str | None
+    stopped: str | None
+    key: str = Field(sa_column_kwargs={"server_default": ""})
+    events: list[Values] = Field(sa_type=JSON, sa_column_kwargs={"server_default": "[]"})
 
 
 class NodeRow(Base, table=True):
@@ -154,5 +157,9 @@ UPGRADES: Mapping[int, tuple[str, ...]] = {
         "ALTER TABLE trace ADD COLUMN isolation VARCHAR NOT NULL DEFAULT ''",
         "ALTER TABLE trace ADD COLUMN details JSON NOT NULL DEFAULT '{}'",
         "ALTER TABLE trace ADD COLUMN reward_recipe VARCHAR NOT NULL DEFAULT ''",
+        "ALTER TABLE run ADD COLUMN stopped VARCHAR",
+        "ALTER TABLE run ADD COLUMN key VARCHAR NOT NULL DEFAULT ''",
+        "ALTER TABLE run ADD COLUMN events JSON NOT NULL DEFAULT '[]'",
+        "CREATE INDEX ix_run_key ON run (key)",
     ),
 }

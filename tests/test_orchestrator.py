@@ -246,9 +246,9 @@ def test_one_text_where_a_list_belongs_is_not_taken_for_a_list_of_letters(script
 def test_wrong_names_and_numbers_are_told_before_anything_is_answered(scripted):
     orchestrator = scripted(RIGHT)
 
-    with pytest.raises(ConfigError, match="choose one of best_of_n, lats, single"):
+    with pytest.raises(ConfigError, match="choose one of beam, best_of_n, lats, levels, self_consistency, single"):
         orchestrator.infer(QUESTION, strategy="astar")
-    with pytest.raises(ConfigError, match="choose one of best_of_n, lats, single"):
+    with pytest.raises(ConfigError, match="choose one of beam, best_of_n, lats, levels, self_consistency, single"):
         orchestrator.infer_many([QUESTION], strategy="astar")
     with pytest.raises(ConfigError, match="concurrency is 0"):
         orchestrator.infer_many([QUESTION], concurrency=0)

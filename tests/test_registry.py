@@ -70,5 +70,5 @@ def test_every_domain_has_a_verifier():
 
 
 def test_a_name_that_is_not_in_the_table_is_told_which_are():
-    with pytest.raises(ConfigError, match="there is no 'astar': choose one of best_of_n, lats, single"):
+    with pytest.raises(ConfigError, match="there is no 'astar': choose one of beam, best_of_n, lats, levels, self_consistency, single"):
         resolve(registry.STRATEGIES, "astar")

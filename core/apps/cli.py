@@ -141,7 +141,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     for model in (args.champion, args.candidate):
         settings = Settings().with_worker_model(domain, model)
         with Orchestrator(settings) as orchestrator, console.status(f"{model} on {len(tasks)} tasks"):
-            found.append(asyncio.run(evaluate(orchestrator.model_for(domain), hire(domain, settings), tasks)))
+            found.append(asyncio.run(evaluate(orchestrator.model_for(domain), hire(domain, settings), tasks, verifier=orchestrator.verifiers)))
     decision = decide(found[0].right, found[1].right)
     table = Table("worker", "right", "of", "accuracy", "95 % interval")
     for name, share in ((args.champion, decision.champion), (args.candidate, decision.candidate)):

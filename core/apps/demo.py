@@ -279,9 +279,9 @@ def _prepare(out: Path) -> None:
 
 
 def _agrees(result: Result, task: Task) -> bool:
-    from core.verifiers import verifier_for
+    from core.verifiers import verify
 
-    return verifier_for(task.domain)(task, result.text).passed
+    return verify(task, result.text).passed
 
 
 def _evaluation_record(evaluation: Any) -> dict[str, Any]:

@@ -1,42 +1,23 @@
-"""Best-of-n: whole answers, `width` at a time, until one is verified or the calls are used up. With n = 1 it is single-shot."""
+"""Whole answers from the root: until one is verified (best-of-n), all of them for a vote (self-consistency), or just one (single)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from core.search.tree import Child, Node, Plan, Signal, Ticket, records
-from core.types import NodeRecord, Outcome
+from core.search.policy import TreePolicy
+from core.search.tree import Plan, Ticket
 
 
-class BestOfN:
-    """The policy: every ticket asks for whole answers from the root."""
+class BestOfN(TreePolicy):
+    """`width` answers at a time, until one is verified or the calls are used up."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.root = Node("")
-        self.solved = False
-        self._calls = 0
-        self._flying = 0
+    def choose(self) -> Ticket | None:
+        """More answers: they do not depend on each other, so nothing is waited for."""
+        return self.whole(self.root, self.plan.width)
 
-    def ask(self) -> Ticket | Signal:
-        """`width` more answers, unless one is verified or the calls are used up."""
-        if self.solved or self._calls >= self.plan.calls:
-            return Signal.WAIT if self._flying and not self.solved else Signal.DONE
-        ticket = Ticket(self._calls, "", "", self.plan.width, self.root.asked, whole=True)
-        self._calls += 1
-        self._flying += 1
-        self.root.asked += ticket.n
-        return ticket
 
-    def tell(self, ticket: Ticket, children: Sequence[Child]) -> None:
-        """Keep the answers; the first verified one ends the search."""
-        self._flying -= 1
-        fresh = self.root.adopt(ticket.first, children)
-        self.solved |= any(node.outcome is Outcome.PASS for node in fresh)
+class SelfConsistency(BestOfN):
+    """All the answers that the calls allow (Wang et al., 2023). Which one most of them give is for whoever has the answers."""
 
-    def nodes(self) -> tuple[NodeRecord, ...]:
-        """A root and its answers."""
-        return records(self.root)
+    stops_when_verified = False
 
 
 def single(plan: Plan) -> BestOfN:

@@ -58,8 +58,7 @@ def verifier(
     """
 
     def sign(check: Callable[Concatenate[Task, str, Options], Finding]) -> Callable[Concatenate[Task, str, Options], Verdict]:
-        @functools.wraps(check)
-        def verify(task: Task, text: str, *args: Options.args, **options: Options.kwargs) -> Verdict:
+        def verify(task: Task, text: str, /, *args: Options.args, **options: Options.kwargs) -> Verdict:
             start = perf_counter()
             try:
                 found = check(task, text, *args, **options)
@@ -71,6 +70,7 @@ def verifier(
                 found.outcome, found.score, found.reason, found.evidence, name, version, milliseconds, found.isolation, found.details
             )
 
+        functools.update_wrapper(verify, check)
         return verify
 
     return sign

@@ -108,7 +108,7 @@ def test_the_corpus_shows_nothing_of_the_held_out_splits_or_of_the_collecting_si
 
     assert all(split_of(task) is Split.TRAIN and shown_in_pretraining(task) for task in shown)
     prompts = {bare(task.prompt) for task in shown}
-    for source in SOURCES:
+    for source in MIX:
         for split in Split:
             assert prompts.isdisjoint(bare(task.prompt) for task in draw(source, 40, split, rng, levels=(3, 4)))
 

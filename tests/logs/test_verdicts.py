@@ -75,6 +75,9 @@ def test_an_unknown_trace_and_an_empty_folder_are_told(log_dir, tmp_path_factory
 
 def test_a_store_of_the_first_schema_is_read_and_written_after_its_upgrade(log_dir):
     with closing(sqlite3.connect(log_dir / FILE)) as old:
+        old.execute("DROP INDEX ix_run_key")
+        for column in ("stopped", "key", "events"):
+            old.execute(f"ALTER TABLE run DROP COLUMN {column}")
         for column in ("isolation", "details", "reward_recipe"):
             old.execute(f"ALTER TABLE trace DROP COLUMN {column}")
         old.execute("DROP TABLE verdict")
