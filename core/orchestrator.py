@@ -305,7 +305,7 @@ class Orchestrator:
         s = self.settings
         options: dict[str, Any] = {"sandbox": s.SANDBOX, "corpus": s.CORPUS}
         if s.ENTAILMENT_MODEL:
-            from core.verifiers.entailment import load
+            from core.providers.entailment import load
 
             options["entails"] = load(s.ENTAILMENT_MODEL)
         if s.JUDGE_MODEL:

@@ -19,6 +19,8 @@ SOURCES: dict[str, str] = {
     "code": "core.tasks.code:generate",
     "factual": "core.tasks.factual:generate",
     "analysis": "core.tasks.analysis:generate",
+    "deduction": "core.tasks.deduction:generate",
+    "reading": "core.tasks.reading:generate",
     "writing": "core.tasks.writing:generate",
 }
 
@@ -39,9 +41,17 @@ PROVIDERS: dict[str, str] = {
     "scripted": "core.providers.scripted:connect",
 }
 
-STEP_CHECKS: dict[str, str] = {"math": "core.verifiers.steps:check_steps"}
+STEP_CHECKS: dict[str, str] = {
+    "math": "core.verifiers.steps:check_steps",
+    "logic": "core.verifiers.logic_steps:check_steps",
+    "factual": "core.verifiers.factual_quotes:check_steps",
+}
 
-STEP_VALUES: dict[str, str] = {"math": "core.verifiers.steps:step_value"}
+STEP_VALUES: dict[str, str] = {
+    "math": "core.verifiers.steps:step_value",
+    "logic": "core.verifiers.logic_steps:step_value",
+    "factual": "core.verifiers.factual_quotes:step_value",
+}
 
 STORES: dict[str, str] = {"sqlite": "logs.store:TraceStore"}
 
@@ -58,8 +68,8 @@ TOOLS: dict[str, str] = {
 VERIFIERS: dict[str, str] = {
     "math": "core.verifiers.math:verify",
     "code": "core.verifiers.abstain:verify",
-    "logic": "core.verifiers.abstain:verify",
-    "factual": "core.verifiers.abstain:verify",
+    "logic": "core.verifiers.logic:verify",
+    "factual": "core.verifiers.factual:verify",
     "creative": "core.verifiers.creative:verify",
     "analysis": "core.verifiers.abstain:verify",
 }
