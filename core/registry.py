@@ -21,6 +21,7 @@ SOURCES: dict[str, str] = {
     "analysis": "core.tasks.analysis:generate",
     "deduction": "core.tasks.deduction:generate",
     "reading": "core.tasks.reading:generate",
+    "tables": "core.tasks.tables:generate",
     "writing": "core.tasks.writing:generate",
 }
 
@@ -45,12 +46,14 @@ STEP_CHECKS: dict[str, str] = {
     "math": "core.verifiers.steps:check_steps",
     "logic": "core.verifiers.logic_steps:check_steps",
     "factual": "core.verifiers.factual_quotes:check_steps",
+    "analysis": "core.verifiers.analysis:check_steps",
 }
 
 STEP_VALUES: dict[str, str] = {
     "math": "core.verifiers.steps:step_value",
     "logic": "core.verifiers.logic_steps:step_value",
     "factual": "core.verifiers.factual_quotes:step_value",
+    "analysis": "core.verifiers.analysis:step_value",
 }
 
 STORES: dict[str, str] = {"sqlite": "logs.store:TraceStore"}
@@ -71,7 +74,7 @@ VERIFIERS: dict[str, str] = {
     "logic": "core.verifiers.logic:verify",
     "factual": "core.verifiers.factual:verify",
     "creative": "core.verifiers.creative:verify",
-    "analysis": "core.verifiers.abstain:verify",
+    "analysis": "core.verifiers.analysis:verify",
 }
 
 
