@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache
 
 from core.search.tree import Child, Policy, Signal, Ticket
 from core.types import Outcome
@@ -51,7 +51,7 @@ def _results(a: Fraction, b: Fraction, ordered: bool) -> list[tuple[str, Fractio
     return found
 
 
-@lru_cache(maxsize=None)
+@cache
 def solvable(state: State) -> bool:
     """Whether 24 can be reached."""
     if len(state) == 1:

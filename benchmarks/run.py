@@ -16,7 +16,13 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "benchmarks.turn": ("T1", "T2", "T2b", "T3", "T4", "T6"),
     "benchmarks.start": ("T5",),
     "benchmarks.suite": ("T7",),
-    "benchmarks.engine": ("S7",),
+    "benchmarks.search": ("S1", "S2", "S3", "S4"),
+    "benchmarks.domains": ("S5",),
+    "benchmarks.engine": ("S6", "S7"),
+    "benchmarks.equivalence": ("V1",),
+    "benchmarks.sandbox": ("V2",),
+    "benchmarks.programs": ("V3",),
+    "benchmarks.routing": ("V4",),
 }
 
 

@@ -18,6 +18,7 @@ MARKER = re.compile(
     r"|#### {0,3})",
     re.IGNORECASE,
 )
+OPENED = re.compile(r"(?<=[:：] )\*{1,3}$")
 CORRECTION = re.compile(
     r"[,;.–—-]+ ?(?:(?:oh|no|wait|sorry|actually|correction|scratch that|i mean|make that)[ ,;:.!–—-]+)+", re.IGNORECASE
 )
@@ -43,11 +44,12 @@ LATEX = (
     (re.compile(r"\\(?:text|mathrm|mathbf|textbf|mbox)\{([^{}]*)\}"), r"\1"),
     (re.compile(r"\\(?:left|right|displaystyle)(?![A-Za-z])"), ""),
     (re.compile(r"\\[dt]frac(?![A-Za-z])"), r"\\frac"),
+    (re.compile(r"\\frac ?(\d) ?(\d)(?!\d)"), r"\\frac{\1}{\2}"),
     (re.compile(r"\\(?:times|cdot)(?![A-Za-z])"), "*"),
     (re.compile(r"\\div(?![A-Za-z])"), "/"),
     (re.compile(r"\^\\circ|\^\{\\circ\}"), "°"),
     (re.compile(r"\\!"), ""),
-    (re.compile(r"\\[,;: ]"), " "),
+    (re.compile(r"(?<!\\)\\[,;: ]"), " "),
     (re.compile(r"\\([%$])"), r"\1"),
 )
 
@@ -117,6 +119,8 @@ def _marked(text: str) -> tuple[str | None, int]:
     last = markers[-1]
     rest = text[last.end() :]
     start = last.end() + len(rest) - len(rest.lstrip())
+    emphasis = OPENED.search(last[0])
+    start -= len(emphasis[0]) if emphasis else 0
     end = text.find("\n", start)
     end = len(text) if end < 0 else end
     return text[start:end].strip(), end

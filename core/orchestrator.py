@@ -24,7 +24,7 @@ from core.judging import Judging
 from core.providers import connect
 from core.providers.remote import together
 from core.registry import STORES, STRATEGIES, resolve
-from core.routing import route
+from core.routing import router
 from core.search.events import Event
 from core.types import Domain, Model, Request, Result, Sampling, Task, Verdict
 from core.verifiers import Verifiers
@@ -70,6 +70,7 @@ class Orchestrator:
     ) -> None:
         self.settings = settings or Settings()
         self.verifiers = verify or Verifiers(self.settings.VERIFIERS, **self._verifier_options())
+        self._router = router(self.settings.ROUTER)
         self._judging = Judging(self.verifiers, self.settings, with_steps=verify is None)
         self._finished: list[Inference] = []
         self.log_dir = Path(log_dir)
@@ -237,7 +238,7 @@ class Orchestrator:
         return Task(query, Domain(domain) if domain else self._route(query)[0], None if expected is None else str(expected))
 
     def _route(self, query: str) -> tuple[Domain, float]:
-        found = route(query, self.settings.MIN_ROUTING_CONFIDENCE, self.settings.FALLBACK_DOMAIN)
+        found = self._router(query, self.settings.MIN_ROUTING_CONFIDENCE, self.settings.FALLBACK_DOMAIN)
         return found.domain, found.confidence
 
     def _model(self, npc: NPC) -> Model:

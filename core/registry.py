@@ -19,6 +19,7 @@ SOURCES: dict[str, str] = {
     "code": "core.tasks.code:generate",
     "factual": "core.tasks.factual:generate",
     "analysis": "core.tasks.analysis:generate",
+    "programming": "core.tasks.programming:generate",
     "deduction": "core.tasks.deduction:generate",
     "reading": "core.tasks.reading:generate",
     "tables": "core.tasks.tables:generate",
@@ -70,7 +71,7 @@ TOOLS: dict[str, str] = {
 
 VERIFIERS: dict[str, str] = {
     "math": "core.verifiers.math:verify",
-    "code": "core.verifiers.abstain:verify",
+    "code": "core.verifiers.code:verify",
     "logic": "core.verifiers.logic:verify",
     "factual": "core.verifiers.factual:verify",
     "creative": "core.verifiers.creative:verify",

@@ -1,6 +1,11 @@
 import random
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.registry import SOURCES, resolve
 from core.routing import LOOK_AT, route
@@ -121,12 +126,20 @@ def test_every_generated_task_goes_to_the_domain_that_made_it(source):
     assert [t.prompt for t in tasks if route(t.prompt).domain is not t.domain] == []
 
 
-@pytest.mark.parametrize("query", ["", "   ", "hm", "🙂", "asdf qwer"])
-def test_a_question_without_a_sign_goes_to_the_fallback(query):
+@pytest.mark.parametrize("query", ["", "   ", "hm", "🙂", "asdf qwer", "hello", "你好", "\0" * 100, "\ud800", "a" * 1000])
+def test_a_question_without_a_known_word_goes_to_the_fallback(query):
     found = route(query, min_confidence=0.35, fallback=Domain.CREATIVE)
 
     assert found.domain is Domain.CREATIVE
     assert found.confidence == pytest.approx(1 / 6)
+
+
+@pytest.mark.parametrize("query", ["the", "banana", "I feel sad today", "hello world", "x", "are you sure"])
+def test_small_talk_goes_to_the_fallback(query):
+    found = route(query, fallback=Domain.CREATIVE)
+
+    assert found.domain is Domain.CREATIVE
+    assert found.confidence < 0.35
 
 
 def test_a_guess_below_the_threshold_goes_to_the_fallback_and_keeps_its_confidence():
@@ -154,9 +167,47 @@ def test_of_a_long_text_only_the_ends_are_read():
     found = route(f"{question}\n{filler}\n{'Solve 17*6+23 ' * 10}\n{filler}")
 
     assert len(filler) > 100 * LOOK_AT
-    assert found == route(question)
+    assert found == route(f"{question}\n{filler}")
+    assert found.domain is Domain.CREATIVE
 
 
-@pytest.mark.parametrize("piece", ["(", "\n", " ", "1", "1 ", "a,", "|", "=", "x = 1 + 2\n", "write ", "is taller than ", "if a "])
+@pytest.mark.parametrize(
+    "piece",
+    ["(", "\n", " ", "1", "1 ", "a,", "|", "=", "x = 1 + 2\n", "write ", "is taller than ", "if a ", "\0", "\ud800", "é", "٣", "0,\n"],
+)
 def test_a_megabyte_of_anything_has_a_route(piece):
     assert route(piece * (1_000_000 // len(piece))).confidence >= 1 / 7
+
+
+@given(st.text(st.characters(exclude_categories=()), max_size=300))
+def test_any_text_has_a_route_and_the_same_one_twice(text):
+    found = route(text)
+
+    assert 1 / 6 - 1e-9 <= found.confidence <= 1
+    assert route(text) == found
+
+
+def test_ten_megabytes_are_routed_by_their_ends():
+    question = "What is the capital of Mongolia? "
+    text = question + "x, " * 3_333_333
+
+    assert route(text) == route(text[:LOOK_AT] + "y = 3 * 4\n" * 100_000 + text[-LOOK_AT:])
+    assert route(text).domain is Domain.FACTUAL
+
+
+def test_routes_are_the_same_from_any_thread():
+    queries = [q for queries in QUERIES.values() for q in queries]
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(route, queries))
+
+    assert found == [route(q) for q in queries]
+
+
+def test_scoring_needs_the_standard_library_only():
+    code = "import sys; from core.routing import route; route('Solve 17*6+23'); print(*sys.modules)"
+
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+    assert "core.routing.weights" in loaded
+    assert not {"numpy", "scipy", "sklearn", "safetensors"} & set(loaded)

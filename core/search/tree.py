@@ -137,11 +137,14 @@ class Node:
     ready: int = 0
     selectable: bool = True
     closed: bool = False
+    whole: str | None = None
 
     @property
     def prefix(self) -> str:
         """All text from the root to here."""
-        return "".join(reversed([node.text for node in self.lineage()]))
+        if self.whole is None:
+            self.whole = self.text if self.parent is None else self.parent.prefix + self.text
+        return self.whole
 
     @property
     def value(self) -> float:

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from typing import Literal
 
 from core.answers import plain
 from core.types import Record
@@ -111,6 +112,16 @@ def finished_number(text: str) -> Rational | None:
         shape = "".join(kind for kind, _ in body)
         ambiguous = len(body) < len(tokens) and shape.startswith("n^")
         return sign * _finished(shape, body) if shape in FINISHED and not ambiguous else None
+    except FormulaError:
+        return None
+
+
+def term_of(text: str) -> Linear | Literal["undefined"] | None:
+    """A text: its value, "undefined" when it divides by zero, None when it can't be read."""
+    try:
+        return parse(text)
+    except UndefinedError:
+        return "undefined"
     except FormulaError:
         return None
 

@@ -1,212 +1,160 @@
-"""Judges answers to mathematical questions: against a reference, or by recomputing what the question formally states.
-
-Exact throughout: 0.333 is not 1/3, and a reference of 0.33 does not accept 1/3. Units must match to the letter. What this file can't
-decide goes to `symbolic`; what nobody can check is ABSTAIN.
-"""
+"""Judges answers to mathematical questions: against a reference, or by recomputing what the question formally states."""
 
 from __future__ import annotations
 
-import logging
 import re
-from dataclasses import dataclass
-from functools import lru_cache
-from time import perf_counter
 
 from core.answers import final_answer, normalise, plain
-from core.types import Evidence, Outcome, Record, Task, Verdict
-from core.verifiers import symbolic
-from core.verifiers.formula import Linear, Rational, finished_number, show
-from core.verifiers.question import read_question
-from core.verifiers.steps import MAX_TEXT, StepCheck, check_steps, short, term_of
-from core.verifiers.symbolic import Reply
+from core.types import Evidence, Task
+from core.verifiers.base import Finding, abstained, broken, failed, passed, verifier
+from core.verifiers.calculus import FormalTask, check_answer, read_task
+from core.verifiers.equivalence import compare, spelled
+from core.verifiers.formula import show
+from core.verifiers.quantity import Value, value_of
+from core.verifiers.question import Question, read_question
+from core.verifiers.steps import MAX_TEXT, StepCheck, check_steps, follows, short
+from core.verifiers.symbolic import WALL, Reply
+from core.verifiers.units import MONEY, can_scale, read_unit, scale_of
 
-NAME = "math"
-VERSION = "1"
 MAX_VALUE = 200
+COMPARE_WALL, FORM_WALL = 0.5, 0.25  # where the form is checked too
 MISSING = 'this answer needs Math-Verify to be compared: pip install "ratchet-agents[math]"'
-NO_REFERENCE_VALUES = frozenset(("", "nan", "null", "n/a", "inf"))
-UNIT_WORD = r"[A-Za-z°µΩ]+(?:\^-?\d)?"
-QUANTITY = re.compile(rf"([^A-Za-z°µΩ\\]*[^A-Za-z°µΩ\\\s])\s*({UNIT_WORD}(?:[ */]{UNIT_WORD}){{0,4}})")
-CURRENCIES = {"$": "dollars", "€": "euros"}
-SAME_UNIT = {"dollar": "dollars", "USD": "dollars", "euro": "euros", "EUR": "euros"}
-LETTER = re.compile(r"[A-Za-z]", re.ASCII)
-UNKNOWN = re.compile(r"[A-DF-HJ-Za-df-hj-z]", re.ASCII)
-NAMED = re.compile(r"([A-Za-z](?:\([A-Za-z]\))?) ?= ?([^=]+)", re.ASCII)
+NO_PINT = 'these units need pint to be compared: pip install "ratchet-agents[verify]"'
+NO_ANSWER = "no answer found: end with 'Answer: ...'"
+NO_FORMULA = "no reference, and the question states no formula to recompute"
 LETTERS_ALONE = re.compile(r"(?<![A-Za-z'’\\])(?:[B-HJ-Zb-z]|a(?! +(?!(?:and|or|if|when|such|in)\b)[A-Za-z]{2}))(?![A-Za-z'’])", re.ASCII)
-Judgement = tuple[Outcome, float | None, str, Evidence]
+UNIT_ASKED = re.compile(r"\b(?i:in|into|to|how many|number of) ((?:[A-Za-z°µ]+(?:\^-?\d)?(?:/| per )?){1,4})")
+
+__all__ = ["compare", "verify"]
 
 
-@dataclass(frozen=True, slots=True)
-class Value(Record):
-    """A finished answer: a number, its unit ("" for none) and the unknown it was given for."""
-
-    number: Rational
-    unit: str = ""
-    name: str | None = None
-
-
-def verify(task: Task, text: str) -> Verdict:
+@verifier("math", "2")
+def verify(task: Task, text: str) -> Finding:
     """The verdict on a finished text.
 
-    With a reference the answer decides, and a wrong step is named in the reason. Without one, PASS needs a question that states an
-    expression or a linear equation formally, an answer that equals its recomputed value, and no wrong step; a wrong step anywhere is
-    FAIL; everything else is ABSTAIN. A text without an answer is FAIL when an answer was checkable or the text is empty.
+    With a reference the answer decides, and a wrong step is named in the reason. Without one, PASS needs a question that states formally
+    what is to be computed, an answer that equals its recomputed value and follows from the steps, and no wrong step; a wrong step
+    anywhere is FAIL; everything else is ABSTAIN. A text without an answer is FAIL when an answer was checkable or the text is empty.
     """
-    start = perf_counter()
-    try:
-        outcome, score, reason, evidence = _judge(task, text)
-    except Exception as error:  # whatever breaks inside a check must not end the run, and must not pass
-        logging.getLogger(__name__).exception("the math verifier broke")
-        outcome, score, reason, evidence = Outcome.ERROR, None, f"the check broke: {short(repr(error))}", Evidence.NONE
-    return Verdict(outcome, score, reason, evidence, NAME, VERSION, (perf_counter() - start) * 1000)
+    return _judge(task, text)
 
 
-def compare(reference: str, answer: str) -> Reply:
-    """Whether an answer means the same as a reference. A number must be finished: `102 + 23` is not the same as 125."""
-    wanted, given = _spelled(reference), _spelled(answer)
-    if wanted.casefold() in NO_REFERENCE_VALUES or ("=" in wanted and not LETTER.search(wanted) and _value(wanted) is None):
-        return Reply.UNREADABLE_REFERENCE
-    if wanted == given:
-        return Reply.SAME
-    number = _value(wanted) or _constant(wanted)
-    if number is not None:
-        found = _value(given)
-        if found is not None:
-            return Reply.SAME if _agree(number, found) else Reply.DIFFERENT
-        if len(number.unit) != 1:
-            return Reply.DIFFERENT
-    if wanted.replace(" ", "").isalpha() and len(wanted) > 2 and wanted.casefold() == given.casefold():
-        return Reply.SAME
-    return _compare_symbolically(wanted, given)
-
-
-def _judge(task: Task, text: str) -> Judgement:
+def _judge(task: Task, text: str) -> Finding:
     answer = final_answer(text)
     steps = check_steps(task, text)
     if task.reference is None:
         return _recomputed(task, text, answer, steps)
     if answer is None:
-        return Outcome.FAIL, 0.0, "no answer found: end with 'Answer: ...'", Evidence.REFERENCE
+        return failed(NO_ANSWER, Evidence.REFERENCE)
     return _against_reference(task, task.reference, answer, steps)
 
 
-def _against_reference(task: Task, reference: str, answer: str, steps: StepCheck) -> Judgement:
+def _against_reference(task: Task, reference: str, answer: str, steps: StepCheck) -> Finding:
     shown, wrong = short(answer), f"; wrong step: {steps.first_wrong}" if steps.first_wrong else ""
-    reply = compare(reference, answer)
-    if reply is Reply.SAME and normalise(answer) != normalise(reference):
-        if _repeats(task.prompt, answer):
-            return Outcome.FAIL, 0.0, f"{shown} repeats the question{wrong}", Evidence.REFERENCE
-        if not _asked_for(task.prompt, reference, answer):
-            return Outcome.ABSTAIN, steps.share, f"{shown}: the question names other letters too{wrong}", Evidence.NONE
+    formal = read_task(task.prompt)
+    reply = compare(reference, answer, COMPARE_WALL if formal is not None and formal.form else WALL)
     if reply is Reply.SAME:
-        return Outcome.PASS, 1.0, f"{shown} equals the reference{wrong}", Evidence.REFERENCE
+        if normalise(answer) != normalise(reference):
+            objection = _objection(task.prompt, reference, answer)
+            if objection is not None:
+                return objection.replace(reason=objection.reason + wrong)
+        return passed(f"{shown} equals the reference{wrong}", Evidence.REFERENCE)
     if reply in (Reply.DIFFERENT, Reply.UNREADABLE_ANSWER):
-        return Outcome.FAIL, 0.0, f"{shown} does not equal the reference {short(reference)}{wrong}", Evidence.REFERENCE
+        return failed(f"{shown} does not equal the reference {short(reference)}{wrong}", Evidence.REFERENCE)
     if reply in (Reply.TIMEOUT, Reply.BROKEN):
-        return Outcome.ERROR, None, f"comparing {shown} with {short(reference)} ended in: {reply}{wrong}", Evidence.NONE
-    why = MISSING if reply is Reply.MISSING else f"{shown} can't be compared with the reference {short(reference)}: {reply}"
-    return Outcome.ABSTAIN, steps.share, why + wrong, Evidence.NONE
+        return broken(f"comparing {shown} with {short(reference)} ended in: {reply}{wrong}")
+    missing = {Reply.MISSING: MISSING, Reply.NO_PINT: NO_PINT}
+    why = missing.get(reply) or f"{shown} can't be compared with the reference {short(reference)}: {reply}"
+    return abstained(why + wrong).replace(score=steps.share)
 
 
-def _recomputed(task: Task, text: str, answer: str | None, steps: StepCheck) -> Judgement:
+def _objection(prompt: str, reference: str, answer: str) -> Finding | None:
+    """Why an answer that equals the reference is still none: it repeats the question, or has not the form or unit that was asked for."""
+    shown = short(answer)
+    if _repeats(prompt, answer):
+        return failed(f"{shown} repeats the question", Evidence.REFERENCE)
+    if _states(prompt, answer):
+        return abstained(f"{shown} stands in the question already")
+    if not _asked_for(prompt, reference, answer):
+        return abstained(f"{shown}: the question names other letters too")
+    unit = _other_unit(prompt, answer)
+    if unit:
+        return failed(f"{shown} is right, but the question asks for it in {unit}", Evidence.REFERENCE)
+    task = read_task(prompt)
+    if task is None or task.form is None:
+        return None
+    reply, why = check_answer(task, answer, FORM_WALL)
+    if reply in (Reply.SAME, Reply.TIMEOUT, Reply.BROKEN):
+        return None if reply is Reply.SAME else broken(f"checking the form of {shown} ended in: {reply}")
+    if reply is Reply.UNFINISHED:
+        return failed(f"{shown} equals the reference, but {why}", Evidence.REFERENCE)
+    return abstained(f"{shown} equals the reference, but it is not sure that it has the form asked for")
+
+
+def _recomputed(task: Task, text: str, answer: str | None, steps: StepCheck) -> Finding:
     question = read_question(task.prompt)
+    formal = read_task(task.prompt) if question is None else None
     if steps.first_wrong:
-        return Outcome.FAIL, 0.0, f"wrong step: {steps.first_wrong}", Evidence.RECOMPUTATION
-    if not text.strip() or (answer is None and question is not None):
-        return Outcome.FAIL, 0.0, "no answer found: end with 'Answer: ...'", Evidence.RECOMPUTATION
-    if question is None or answer is None:
-        return Outcome.ABSTAIN, steps.share, "no reference, and the question states no formula to recompute", Evidence.NONE
+        return failed(f"wrong step: {steps.first_wrong}", Evidence.RECOMPUTATION)
+    if not text.strip() or (answer is None and (question is not None or formal is not None)):
+        return failed(NO_ANSWER, Evidence.RECOMPUTATION)
+    if (question is None and formal is None) or answer is None:
+        return abstained(NO_FORMULA).replace(score=steps.share)
     if len(text) > MAX_TEXT:
-        return Outcome.ABSTAIN, steps.share, f"{len(text)} characters: steps are checked up to {MAX_TEXT}", Evidence.NONE
-    value = _value(_spelled(answer))
+        return abstained(f"{len(text)} characters: steps are checked up to {MAX_TEXT}").replace(score=steps.share)
+    if _repeats(task.prompt, answer):
+        return failed(f"{short(answer)} repeats the question", Evidence.RECOMPUTATION)
+    if question is None:
+        assert formal is not None
+        return _recomputed_formally(formal, answer, steps)
+    return _recomputed_value(task, text, question, answer, steps)
+
+
+def _recomputed_value(task: Task, text: str, question: Question, answer: str, steps: StepCheck) -> Finding:
+    value = value_of(spelled(answer))
     right = value is not None and value.number == question.value and not value.unit
     named = value is not None and value.name is not None and question.unknown not in (None, value.name)
-    if not right or named or _repeats(task.prompt, answer):
-        return Outcome.FAIL, 0.0, f"recomputed: {show(question.value)}, and not {short(answer)}", Evidence.RECOMPUTATION
-    return Outcome.PASS, 1.0, f"recomputed: {show(question.value)}", Evidence.RECOMPUTATION
+    if not right or named:
+        return failed(f"recomputed: {show(question.value)}, and not {short(answer)}", Evidence.RECOMPUTATION)
+    if not follows(task, text):
+        return abstained(f"{show(question.value)} is right, but it does not follow from the steps: there is a gap").replace(
+            score=steps.share
+        )
+    return passed(f"recomputed: {show(question.value)}", Evidence.RECOMPUTATION)
 
 
-def _spelled(answer: str) -> str:
-    text = normalise(answer)
-    for word in (" percent", " per cent"):
-        if text.endswith(word):
-            return text.removesuffix(word) + "%"
-    return text
-
-
-@lru_cache(maxsize=8192)
-def _cached_value(text: str) -> Value | None:
-    sides = [side.strip() for side in text.split("=")]
-    name = None
-    if len(sides) > 1 and UNKNOWN.fullmatch(sides[0]):
-        name, sides = sides[0], sides[1:]
-    elif len(sides) == 2 and UNKNOWN.fullmatch(sides[1]):
-        name, sides = sides[1], sides[:1]
-    found = _quantity(sides[-1])
-    if found is None or (len(sides) > 1 and found.unit):
-        return None
-    for side in sides[:-1]:
-        term = term_of(side)
-        if not isinstance(term, Linear) or term.unknown or term.constant != found.number:
-            return None
-    return found.replace(name=name)
-
-
-def _value(text: str) -> Value | None:
-    """The finished value that a normalised answer states; of a chain, the last, when all of the chain is equal."""
-    return _cached_value(text) if len(text) <= MAX_VALUE else None
-
-
-def _quantity(text: str) -> Value | None:
-    number = finished_number(text)
-    if number is not None:
-        return Value(number)
-    sign = "-" if text[:1] == "-" else ""
-    currency = CURRENCIES.get(text[len(sign) : len(sign) + 1])
-    if currency:
-        number = finished_number(sign + text[len(sign) + 1 :])
-        return Value(number, currency) if number is not None else None
-    match = QUANTITY.fullmatch(text)
-    if match is None:
-        return None
-    number = finished_number(match[1])
-    return Value(number, SAME_UNIT.get(match[2], match[2])) if number is not None else None
-
-
-def _constant(text: str) -> Value | None:
-    """A reference may be unfinished: whoever wrote it knows its value."""
-    term = term_of(text)
-    return Value(term.constant) if isinstance(term, Linear) and term.unknown is None else None
-
-
-def _agree(one: Value, other: Value) -> bool:
-    named_apart = None not in (one.name, other.name) and one.name != other.name
-    return one.number == other.number and one.unit == other.unit and not named_apart
-
-
-def _compare_symbolically(reference: str, answer: str) -> Reply:
-    """Math-Verify, behind guards for what it is known to let through: chains, several answers for one."""
-    reference, answer = (text.replace("<=", r"\le ").replace(">=", r"\ge ") for text in (reference, answer))
-    if answer.count("=") > reference.count("=") and not ("=" not in reference and NAMED.fullmatch(answer)):
-        return Reply.DIFFERENT if symbolic.allowed(reference) else Reply.UNREADABLE_REFERENCE
-    left, right = NAMED.fullmatch(reference), NAMED.fullmatch(answer)
-    if left and (right[1] == left[1] if right else "=" not in answer):
-        reference = left[2]
-        answer = right[2] if right else answer
-    elif right and "=" not in reference:
-        answer = right[2]
-    if reference.count(",") != answer.count(","):
-        return Reply.DIFFERENT if symbolic.allowed(reference) else Reply.UNREADABLE_REFERENCE
-    return symbolic.compare(reference.strip(), answer.strip())
+def _recomputed_formally(formal: FormalTask, answer: str, steps: StepCheck) -> Finding:
+    shown = short(answer)
+    reply, computed = check_answer(formal, answer)
+    if reply is Reply.SAME:
+        return passed(f"recomputed: {computed or shown}", Evidence.RECOMPUTATION)
+    if reply in (Reply.DIFFERENT, Reply.UNREADABLE_ANSWER):
+        return failed(f"recomputed: {computed or 'it is no answer'}, and not {shown}", Evidence.RECOMPUTATION)
+    if reply is Reply.UNFINISHED:
+        return failed(f"{shown} is not worked out: {computed}", Evidence.RECOMPUTATION)
+    if reply in (Reply.TIMEOUT, Reply.BROKEN):
+        return broken(f"recomputing {shown} ended in: {reply}")
+    why = MISSING if reply is Reply.MISSING else f"{shown} can't be recomputed: {computed or reply}"
+    return abstained(why).replace(score=steps.share)
 
 
 def _repeats(prompt: str, answer: str) -> bool:
     """Whether the answer is a formula that the question holds already: that is no work. A reduced fraction needs none."""
     text = normalise(answer)
-    bare, value = _bare(text), _value(text)
+    bare, value = _bare(text), value_of(text)
     if len(bare) > MAX_VALUE or not any(sign in bare[1:] for sign in "+-*/^=") or (value and bare == show(value.number)):
         return False
     return re.search(rf"(?<![\d.]){re.escape(bare)}(?![\d.])", _bare(plain(prompt))) is not None
+
+
+def _states(prompt: str, answer: str) -> bool:
+    """Whether a quantity stands in the question already: "What is 100 cm in metres?" """
+    text = normalise(answer)
+    value = value_of(text)
+    if value is None or not value.unit or len(text) > MAX_VALUE:
+        return False
+    pattern = re.escape(text.replace(" ", "")).replace(re.escape(value.unit.replace(" ", "")), " ?" + re.escape(value.unit))
+    return re.search(rf"(?<![\d.]){pattern}(?![A-Za-z\d^])", plain(prompt)) is not None
 
 
 def _bare(text: str) -> str:
@@ -215,7 +163,21 @@ def _bare(text: str) -> str:
 
 def _asked_for(prompt: str, reference: str, answer: str) -> bool:
     """`y = 6` is no answer to a question about x, even where the reference is a mere 6."""
-    value = _value(_spelled(answer))
+    value = value_of(spelled(answer))
     if value is None or value.name is None or "=" in reference:
         return True
     return set(LETTERS_ALONE.findall(prompt)) <= {value.name}
+
+
+def _other_unit(prompt: str, answer: str) -> str:
+    """The unit that the question asks for, where the answer is given in another one of its kind."""
+    value: Value | None = value_of(spelled(answer))
+    given = read_unit(value.unit) if value is not None and value.unit else None
+    if given is None or not can_scale(given) or given[0][0] in MONEY:
+        return ""
+    names = [match[1].strip() for match in UNIT_ASKED.finditer(prompt[:MAX_TEXT])]
+    asked = {name: unit for name in names if (unit := read_unit(name)) is not None and can_scale(unit)}
+    if given in asked.values():
+        return ""
+    ours = scale_of(given)
+    return next((name for name, unit in asked.items() if (scale := scale_of(unit)) and ours and scale.dimension == ours.dimension), "")

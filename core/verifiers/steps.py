@@ -1,4 +1,8 @@
-"""Checks the steps of a worked answer: every line with an equals sign is a chain whose neighbours must be equal, exactly."""
+"""Checks the steps of a worked answer: every line with an equals sign is a chain whose neighbours must be equal, exactly.
+
+The answer follows from the steps when the last of them ends in it or, of an equation, leaves it as the one solution. Steps after that
+which put the answer in again are checks. A last step that does neither leaves a gap.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from core.answers import plain
+from core.answers import BOXED, MARKER, plain
 from core.types import Record, Task
-from core.verifiers.formula import FormulaError, Linear, Rational, UndefinedError, parse
+from core.verifiers.calculus import check_identities, read_task
+from core.verifiers.formula import Linear, Rational, finished_number, show, term_of
 from core.verifiers.question import read_question
 
 MAX_TEXT = 20_000
@@ -37,6 +42,9 @@ COUNTING = re.compile(
 )
 
 
+CheckedLine = tuple[bool, str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class StepCheck(Record):
     """Of the lines with an equals sign, how many could be checked and how many hold. `first_wrong` is the first that doesn't."""
@@ -57,7 +65,7 @@ def check_steps(task: Task, text: str) -> StepCheck:
     Terms in the question's unknown must agree where the question's equation is solved. Reads the last 20,000 characters.
     """
     lines = _checked_lines(task, text)
-    wrong = [shown for right, shown in lines if not right]
+    wrong = [shown for right, shown, _ in lines if not right]
     return StepCheck(len(lines), len(lines) - len(wrong), wrong[0] if wrong else None)
 
 
@@ -66,16 +74,34 @@ def step_value(task: Task, partial_text: str) -> float | None:
     lines = _checked_lines(task, partial_text)
     if not lines:
         return None
-    return sum(right for right, _ in lines) / len(lines) if lines[-1][0] else 0.0
+    return sum(right for right, _, _ in lines) / len(lines) if lines[-1][0] else 0.0
 
 
-def _checked_lines(task: Task, text: str) -> list[tuple[bool, str]]:
-    """For each line that can be checked: whether it holds, and its first wrong part."""
+def follows(task: Task, text: str) -> bool:
+    """Whether a right answer follows from the steps before it. An answer without any step that can be checked stands for itself."""
+    question = read_question(task.prompt)
+    if question is None:
+        return False
+    number = re.compile(rf"(?<![\d.]){re.escape(show(question.value))}(?![\d.])")
+    steps = [line for _, _, line in _checked_lines(task, text) if not _is_bare_answer(line)]
+    for line in reversed(steps):
+        if _reaches(line, question.unknown, question.value):
+            return True
+        if not number.search(line):
+            return False
+    return not steps
+
+
+def _checked_lines(task: Task, text: str) -> list[CheckedLine]:
+    """For each line that can be checked: whether it holds, its first wrong part, and the line."""
     if "=" not in text:
         return []
     question = read_question(task.prompt)
+    formal = question is None and read_task(task.prompt) is not None
     unknown, value = (question.unknown, question.value) if question is not None and question.unknown else (None, 0)
-    checked, before = [], ""
+    checked: list[CheckedLine] = []
+    claimed: list[tuple[int, str]] = []
+    before = ""
     tail = text if len(text) <= MAX_TEXT else text[-MAX_TEXT:].partition("\n")[2]
     for line in tail.splitlines():
         bare = line.strip(" \t&")
@@ -85,13 +111,50 @@ def _checked_lines(task: Task, text: str) -> list[tuple[bool, str]]:
         if "=" in bare and len(bare) <= MAX_LINE:
             found = _check_line(bare, unknown, value)
             if found is not None:
-                checked.append(found)
+                checked.append((*found, bare))
+            elif formal:
+                claimed.append((len(checked), bare))
+    return _with_identities(task.prompt, checked, claimed) if claimed else checked
+
+
+def _with_identities(prompt: str, checked: list[CheckedLine], claimed: list[tuple[int, str]]) -> list[CheckedLine]:
+    """Chains that start from the expression in the question, put among the lines that were checked: all of such a chain must be equal."""
+    texts = [LEAD.sub("", _undressed(line), count=1) for _, line in claimed]
+    held = check_identities(prompt, tuple("" if INEXACT.search(text) or SUPPOSED.search(text) else text for text in texts))
+    for (place, line), holds in reversed(list(zip(claimed, held, strict=True))):
+        if holds is not None:
+            checked.insert(place, (holds, "" if holds else short(line), line))
     return checked
+
+
+def _is_bare_answer(line: str) -> bool:
+    """`Answer: x = 6` states a result and is no step."""
+    marked = MARKER.search(line)
+    rest = line[marked.end() :] if marked else line
+    sides = _undressed(rest).split("=")
+    stated = all(len(side.strip()) == 1 or finished_number(side.strip()) is not None for side in sides)
+    return stated and (marked is not None or BOXED in line)
+
+
+def _reaches(line: str, unknown: str | None, value: Rational) -> bool:
+    """Whether the last chain of a line ends in the value, or can only hold where the unknown has it."""
+    heading = HEADING.fullmatch(_undressed(line))
+    text = IMPLIES.sub(";", heading[1] if heading else _undressed(line))
+    chains = [piece for piece in PIECES.split(text) if "=" in piece]
+    sides = [LEAD.sub("", side.strip(), count=1) for side in chains[-1].split("=")] if chains else [""]
+    terms = [term for side in sides if isinstance(term := term_of(_without_unit(side).strip()), Linear)]
+    if unknown is None:
+        return bool(terms) and not terms[-1].unknown and terms[-1].constant == value
+    return any(a.slope != b.slope and a.at(value) == b.at(value) for a in terms for b in terms)
+
+
+def _undressed(line: str) -> str:
+    return BOX.sub(r"\1", DRESS.sub("", plain(line))).strip(" \\*_#>.")
 
 
 @lru_cache(maxsize=8192)
 def _check_line(line: str, unknown: str | None, value: Rational) -> tuple[bool, str] | None:
-    text = BOX.sub(r"\1", DRESS.sub("", plain(line))).strip(" \\*_#>.")
+    text = _undressed(line)
     marked = BULLET.match(line.strip()) or NUMBERED.match(text)
     without = text[marked.end() :] if marked and marked.re is NUMBERED else text
     found = _check_pieces(without, unknown, value)
@@ -154,16 +217,6 @@ def _holds(
 def _without_unit(side: str) -> str:
     match = TAIL.fullmatch(side)
     return side if match is None or COUNTING.search(match[2]) else match[1]
-
-
-def term_of(text: str) -> Linear | Literal["undefined"] | None:
-    """A side of a chain: its value, "undefined" when it divides by zero, None when it can't be read."""
-    try:
-        return parse(text)
-    except UndefinedError:
-        return "undefined"
-    except FormulaError:
-        return None
 
 
 def short(text: str) -> str:

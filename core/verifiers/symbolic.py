@@ -1,26 +1,22 @@
-"""Asks Math-Verify, in a process of its own that is killed at the wall, whether two answers mean the same.
+"""Asks a pool of worker processes, which are killed at the wall, what only algebra can tell. The host process parses none of it.
 
-Nothing but the letters, words and signs of plain mathematics is let through, within limits; the host process parses none of it.
+Two engines stand there: SymPy over the trees of `expression`, and Math-Verify over texts within limits, for what the trees don't cover.
 """
 
 from __future__ import annotations
 
-import atexit
-import json
 import logging
-import os
-import queue
 import re
-import subprocess
-import sys
-import threading
+from collections.abc import Mapping
 from enum import StrEnum
 from importlib.util import find_spec
-from pathlib import Path
+from itertools import accumulate
+from time import monotonic
 from typing import Any
 
-WALL = 1.0
-START_WALL = 60.0
+from core.verifiers.pool import BrokenWorkerError, Pool, WallError
+
+WALL = 0.9
 MAX_LENGTH = 200
 MAX_DEPTH = 8
 MAX_DIGITS = 20
@@ -33,6 +29,7 @@ TOO_MANY_DIGITS = re.compile(rf"\d{{{MAX_DIGITS + 1}}}", re.ASCII)
 LARGE_POWER = re.compile(rf"(?:\^|\*\*)[ {{(+-]{{0,8}}\d{{{MAX_EXPONENT_DIGITS + 1}}}", re.ASCII)
 TOWER = re.compile(r"(?:\^|\*\*)[^\^+\-*/=,<>]{0,40}(?:\^|\*\*)", re.ASCII)
 LOGARITHM = re.compile(r"\\log_(?:\d|\{\d+\})", re.ASCII)
+SIGNS_IN_A_ROW = re.compile(r"[-+*/^_|±]{3}")
 READ_IN_TWO_WAYS = re.compile(r"(?<![A-Za-z])_|[})\]] *\d|\d +\d", re.ASCII)
 PRODUCT_OF_LETTERS = re.compile(r"[abcxyzn]{2,3}", re.ASCII)
 WORDS = frozenset(
@@ -75,6 +72,7 @@ COMMANDS = WORDS - {"exp", "sqrt"} | frozenset(
 MATRIX_WORDS = frozenset(("pmatrix", "bmatrix"))
 
 log = logging.getLogger(__name__)
+pool = Pool("core.verifiers.symbolic_worker")
 
 
 class Reply(StrEnum):
@@ -82,16 +80,32 @@ class Reply(StrEnum):
 
     SAME = "same"
     DIFFERENT = "different"
+    UNFINISHED = "unfinished"
     UNREADABLE_REFERENCE = "unreadable reference"
     UNREADABLE_ANSWER = "unreadable answer"
     DISAGREED = "disagreed"
     TIMEOUT = "timeout"
     BROKEN = "broken"
     MISSING = "missing"
+    NO_PINT = "pint is missing"
+
+
+def ask(request: Mapping[str, Any], wall: float = WALL) -> tuple[Reply, str]:
+    """The reply to one request of `symbolic_worker`, and what it computed, for a reason. `wall`: seconds once a worker has started."""
+    if find_spec("math_verify") is None:
+        return Reply.MISSING, ""
+    try:
+        response = pool.ask(request, wall)
+        return Reply(response["reply"]), str(response.get("shown", ""))
+    except WallError:
+        return Reply.TIMEOUT, ""
+    except (BrokenWorkerError, OSError, ValueError, KeyError) as error:
+        log.warning("a symbolic worker broke and is started again: %s", error)
+        return Reply.BROKEN, ""
 
 
 def compare(reference: str, answer: str, wall: float = WALL) -> Reply:
-    """Whether both mean the same, asked in both orders. Each question may take `wall` seconds once the worker has started.
+    """Whether Math-Verify finds that both mean the same, asked in both orders within one wall.
 
     A list without brackets in another order is DISAGREED: it could be a set, it could be a point.
     """
@@ -99,139 +113,45 @@ def compare(reference: str, answer: str, wall: float = WALL) -> Reply:
         return Reply.UNREADABLE_REFERENCE
     if not allowed(answer):
         return Reply.UNREADABLE_ANSWER
-    if find_spec("math_verify") is None:
-        return Reply.MISSING
+    end = monotonic() + wall
     if not (_is_list(reference) or _is_list(answer)):
-        return _worker.ask(reference, answer, wall)
-    in_order = _worker.ask(f"({reference})", f"({answer})", wall)
-    if in_order is Reply.DIFFERENT and _worker.ask(rf"\{{{reference}\}}", rf"\{{{answer}\}}", wall) is not Reply.DIFFERENT:
-        return Reply.DISAGREED
-    return in_order
+        return _math_verify(reference, answer, wall)
+    in_order = _math_verify(f"({reference})", f"({answer})", wall)
+    if in_order is not Reply.DIFFERENT:
+        return in_order
+    as_sets = _math_verify(rf"\{{{reference}\}}", rf"\{{{answer}\}}", max(end - monotonic(), 0.01))
+    return Reply.DISAGREED if as_sets is not Reply.DIFFERENT else in_order
 
 
 def allowed(text: str) -> bool:
     """Whether a text is short, shallow, small in its numbers and made of mathematics alone."""
     if not text.strip() or len(text) > MAX_LENGTH or not ALLOWED.fullmatch(text) or "__" in text:
         return False
-    if TOO_MANY_DIGITS.search(text) or LARGE_POWER.search(text) or TOWER.search(text):
+    if text.rstrip()[-1] in "+-*/^_=<>" or _depths(text)[-1] != 0 or min(_depths(text)) < 0:
+        return False
+    if TOO_MANY_DIGITS.search(text) or LARGE_POWER.search(text) or TOWER.search(text) or SIGNS_IN_A_ROW.search(text):
         return False
     if READ_IN_TWO_WAYS.search(LOGARITHM.sub(r"\\log", text)):
         return False
     words = PLAIN_WORD.findall(text)
     if not all(word in WORDS or word in MATRIX_WORDS or PRODUCT_OF_LETTERS.fullmatch(word) for word in words):
         return False
-    return set(COMMAND.findall(text)) <= COMMANDS and _depth(text) <= MAX_DEPTH
+    return set(COMMAND.findall(text)) <= COMMANDS and max(_depths(text)) <= MAX_DEPTH
 
 
 def close() -> None:
-    """End the worker process; the next comparison starts a new one."""
-    _worker.close()
+    """End the worker processes; the next comparison starts new ones."""
+    pool.close()
+
+
+def _math_verify(reference: str, answer: str, wall: float) -> Reply:
+    return ask({"op": "math_verify", "left": reference, "right": answer}, wall)[0]
 
 
 def _is_list(text: str) -> bool:
     return "," in text and text[0] not in "([{\\"
 
 
-def _depth(text: str) -> int:
-    depth = deepest = 0
-    for sign in text:
-        depth += (sign in "([{") - (sign in ")]}")
-        deepest = max(deepest, depth)
-    return deepest
-
-
-class _Worker:
-    """One child process and one question at a time; lines of JSON both ways."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.process: subprocess.Popen[str] | None = None
-        self.lines: queue.Queue[str] = queue.Queue()
-        self.asked = 0
-
-    def ask(self, reference: str, answer: str, wall: float) -> Reply:
-        with self.lock:
-            try:
-                if self.process is None or self.process.poll() is not None:
-                    self._start()
-                return self._asked(reference, answer, wall)
-            except queue.Empty:
-                self._end()
-                return Reply.TIMEOUT
-            except (OSError, ValueError) as error:
-                log.warning("the symbolic checker broke and is started again: %s", error)
-                self._end()
-                return Reply.BROKEN
-
-    def close(self) -> None:
-        with self.lock:
-            self._end()
-
-    def _asked(self, reference: str, answer: str, wall: float) -> Reply:
-        assert self.process is not None
-        assert self.process.stdin is not None
-        self.asked += 1
-        request = {"id": self.asked, "reference": reference, "answer": answer}
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        response = self._line(wall)
-        if response.get("id") != self.asked:
-            raise ValueError(f"it answered question {response.get('id')!r}, and {self.asked} was asked")
-        return Reply(response["reply"])
-
-    def _start(self) -> None:
-        self._end()
-        lines: queue.Queue[str] = queue.Queue()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "core.verifiers.symbolic_worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            cwd=Path(__file__).parents[2],
-            env={"PATH": os.defpath, "PYTHONDONTWRITEBYTECODE": "1"},
-        )
-        self.process, self.lines = process, lines
-        threading.Thread(target=_pump, args=(process, lines), daemon=True, name="symbolic-checker").start()
-        if self._line(START_WALL).get("ready") is not True:
-            raise ValueError("it did not say that it is ready")
-
-    def _line(self, wall: float) -> dict[str, Any]:
-        line = self.lines.get(timeout=wall)
-        response = json.loads(line) if line else {}
-        if not isinstance(response, dict) or not response:
-            raise ValueError("it ended without an answer")
-        return response
-
-    def _end(self) -> None:
-        process, self.process = self.process, None
-        if process is None:
-            return
-        process.kill()
-        process.wait()
-        if process.stdin is not None:
-            try:
-                process.stdin.close()
-            except BrokenPipeError:
-                log.debug("the symbolic checker had closed its input")
-
-
-def _pump(process: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
-    """Lines from the child into the queue; an empty one at its end. Closes the pipe it reads."""
-    assert process.stdout is not None
-    with process.stdout as stdout:
-        for line in stdout:
-            lines.put(line)
-    lines.put("")
-
-
-def _forget() -> None:
-    """A forked child must not share its parent's pipe."""
-    global _worker
-    _worker = _Worker()
-
-
-_worker = _Worker()
-atexit.register(close)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+def _depths(text: str) -> list[int]:
+    """How many brackets are open at the start and after each sign."""
+    return list(accumulate(((sign in "([{") - (sign in ")]}") for sign in text), initial=0))

@@ -1,39 +1,84 @@
-"""The child process of `symbolic`: one JSON line in, one out, until its input ends. Runs in the main thread, where SIGALRM works."""
+"""The worker process of `symbolic`: one JSON line in, one out, until its input ends. Runs in the main thread, where SIGALRM works."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import sys
 from typing import Any, TextIO
 
 SECONDS = 2
-MEMORY = 2 * 1024**3
-WARM_UP = (
-    ("x+1", "1+x"),
-    (r"\frac{\sqrt{2}}{2}", "sqrt(2)/2"),
-    (r"\sin(x)^2", "x^2"),
-    (r"\{1,2\}", "(1,2)"),
-    ("x>2", "2<x"),
-    ("y=2x", "y=x"),
+CPU_SECONDS = 5.0
+MEMORY = 1024**3
+WARM_UP = (("x+1", "1+x"), (r"\frac{\sqrt{2}}{2}", "sqrt(2)/2"), ("y=2x", "y=x"))
+WARM_UP_ALGEBRA = (
+    ("x^2+2x+1", "(x+1)^2"),
+    (r"\sin(2x)", r"2\sin(x)\cos(x)"),
+    (r"\sqrt{8}", r"2\sqrt{2}"),
+    ("y=2x+1", "2y=4x+2"),
+    ("x>2", r"(2, \infty)"),
 )
 DECIMAL = re.compile(r"(\d*)\.(\d+)", re.ASCII)
 
 
 def main() -> None:
-    """Serve until the input ends. Whatever the libraries print goes to stderr."""
+    """Serve until the input ends. Whatever the libraries print goes to stderr.
+
+    A warm process forks the one that serves: when that is stopped by SIGUSR1, or killed, the next is there within milliseconds. It ends
+    with its input, with its host, and with any error of its own.
+    """
     replies, sys.stdout = sys.stdout, sys.stderr
     _limit()
-    for one, other in WARM_UP:
-        same(one, other)
+    _warm_up()
+    if not hasattr(os, "fork"):
+        _serve(replies)
+        return
+    child, host = 0, os.getppid()
+
+    def stop(*_: object) -> None:
+        if child:
+            os.kill(child, signal.SIGKILL)
+
+    signal.signal(signal.SIGUSR1, stop)
+    while True:
+        child = os.fork()
+        if not child:
+            _serve(replies)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        child = 0
+        if not os.WIFSIGNALED(status) or os.getppid() != host:
+            return
+
+
+def _serve(replies: TextIO) -> None:
     _say(replies, {"ready": True})
     for line in sys.stdin:
+        _allow(CPU_SECONDS)
         request = json.loads(line)
-        _say(replies, {"id": request["id"], "reply": same(request["reference"], request["answer"])})
+        _say(replies, {"id": request["id"], **answer(request)})
+        _allow(0)
 
 
-def same(reference: str, answer: str) -> str:
-    """One of the values of `symbolic.Reply`."""
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """What one request asks for: `{"reply": one of the values of symbolic.Reply}`, with `shown` where a value was computed."""
+    from core.verifiers import algebra, recompute
+
+    try:
+        if request["op"] == "math_verify":
+            return {"reply": math_verify(request["left"], request["right"])}
+        if request["op"] == "same":
+            found = {algebra.same(left, right) for left in request["left"] for right in request["right"]}
+            return {"reply": _reply(found.pop() if len(found) == 1 else None)}
+        return recompute.answer(request)
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, NotImplementedError, RecursionError, MemoryError) as error:
+        return {"reply": "disagreed", "shown": type(error).__name__}
+
+
+def math_verify(reference: str, answer: str) -> str:
+    """One of the values of `symbolic.Reply`, from Math-Verify, asked in both orders."""
     from math_verify import verify
 
     left, right = _parsed(reference), _parsed(answer)
@@ -46,6 +91,10 @@ def same(reference: str, answer: str) -> str:
     if forth != back:
         return "disagreed"
     return "same" if forth else "different"
+
+
+def _reply(found: bool | None) -> str:
+    return {True: "same", False: "different", None: "disagreed"}[found]
 
 
 def _parsed(text: str) -> list[Any] | None:
@@ -68,6 +117,23 @@ def _proved(left: Any, right: Any) -> bool:
     if not (isinstance(left, Expr) and isinstance(right, Expr)) or left.free_symbols or right.free_symbols:
         return True
     return (left - right).equals(0) is True
+
+
+def _warm_up() -> None:
+    """What the first question would wait for: imports and SymPy's caches."""
+    from core.verifiers import algebra, expression, recompute
+
+    for one, other in WARM_UP:
+        math_verify(one, other)
+    for one, other in WARM_UP_ALGEBRA:
+        algebra.same(expression.read(one)[0], expression.read(other)[0])
+    recompute.warm_up()
+
+
+def _allow(seconds: float) -> None:
+    """The process is ended after that much computing, also when nobody is left to kill it; 0 for no limit."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
 
 
 def _limit() -> None:

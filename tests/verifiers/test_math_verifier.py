@@ -14,7 +14,8 @@ from core.rewards import reward
 from core.tasks.math import LEVELS, generate
 from core.types import Domain, Evidence, Outcome, Task
 from core.verifiers import math as verifier
-from core.verifiers import symbolic, verifier_for
+from core.verifiers import symbolic
+from core.verifiers import verify as judge
 from core.verifiers.math import verify
 from core.verifiers.question import read_question
 from core.verifiers.steps import check_steps, step_value
@@ -342,7 +343,6 @@ INFORMAL = [
     "What is 2024-01-05?",
     "Solve 3x = 3x",
     "Solve 3x + 1 = 3x",
-    "Solve x^2 = 4",
     "Solve x + y = 4",
     "Solve for y: 3x = 6",
     "Solve 3x + 7",
@@ -399,9 +399,9 @@ def test_symbolic_answers_are_compared_by_math_verify():
 
 
 def test_a_comparison_that_never_ends_is_an_error_and_the_next_one_works():
-    endless = r"((2+3x)(2-x)(x+4))^{40}"
+    endless = r"(xy+x+y+1)^{90}(z+1)^{90}"
 
-    assert verify(question("Expand it", endless), "Answer: (x+1)^{50}").outcome is Outcome.ERROR
+    assert verify(question("Multiply it", endless), "Answer: (x+1)^{90}(yz+y+z+1)^{90}").outcome is Outcome.ERROR
     assert symbolic.compare("x+1", "1+x") is Reply.SAME
 
 
@@ -430,12 +430,13 @@ def test_a_check_that_breaks_is_an_error_and_never_a_pass(monkeypatch: pytest.Mo
 def test_a_worker_killed_from_outside_is_started_again():
     assert symbolic.compare("x+1", "1+x") is Reply.SAME
 
-    symbolic._worker.process.kill()
+    for process in symbolic.pool.workers():
+        process.kill()
 
     assert Reply.SAME in [symbolic.compare("x+1", "1+x") for _ in range(2)]
 
 
-def test_every_domain_has_a_verifier_and_what_has_none_abstains():
-    for domain in Domain:
-        verdict = verifier_for(domain)(Task("17*6+23", domain), "125")
-        assert verdict.outcome is (Outcome.PASS if domain is Domain.MATH else Outcome.ABSTAIN)
+def test_mathematical_tasks_are_judged_by_this_verifier():
+    verdict = judge(SUM, "125")
+
+    assert (verdict.verifier, verdict.version, verdict.outcome) == ("math", "2", Outcome.PASS)
