@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     SEARCH_DEPTH: int = Field(16, ge=1, description="longest path, in steps")
     SEARCH_EXPLORATION: float = Field(0.3, ge=0, description="c of UCT, for values in [0, 1]")
     SEARCH_REFLECTIONS: int = Field(3, ge=0, le=3, description="failures a search may think about; the embedded model never does")
-    SEARCH_PRUNE: bool = Field(False, description="give up steps that were checked and are wrong")
+    SEARCH_PRUNE: bool = Field(True, description="give up steps that were checked and are wrong")
     SEARCH_SIGNALS: dict[str, float] = Field(
         {"steps": 0.5, "process": 0.5}, description="weights of what values a step: steps, process, model, consistency"
     )
@@ -78,8 +78,14 @@ class Settings(BaseSettings):
 
     OLLAMA_HOST: str = Field("http://127.0.0.1:11434", description="where Ollama listens")
     API_BASE: str | None = Field(None, description="base URL of an OpenAI-compatible endpoint, for litellm models")
-    REQUEST_TIMEOUT: float = Field(120.0, gt=0, description="seconds one request to a server may take")
+    REQUEST_TIMEOUT: float = Field(120.0, gt=0, description="seconds one try of a request to a server may take")
     REQUEST_RETRIES: int = Field(2, ge=0, le=10, description="tries after the first, with back-off")
+
+    REQUEST_CONCURRENCY: int = Field(16, ge=1, le=1024, description="requests to one model of one server at once; others wait their turn")
+    CIRCUIT_FAILURES: int = Field(5, ge=1, description="failures of a server in a row after which nothing is sent to it for a while")
+    CIRCUIT_SECONDS: float = Field(30.0, gt=0, description="how long that while is; then one call tries whether it is back")
+    OLLAMA_KEEP_ALIVE: str = Field("5m", pattern=r"^-?\d+(\.\d+)?(ms|s|m|h)?$", description="how long Ollama keeps a model; -1 for ever")
+    OLLAMA_OPTIONS: dict[str, Any] = Field({}, description="Ollama's own options, such as num_ctx")
 
     DEVICE: str = Field("auto", description="of in-process models: auto, cpu, cuda, mps")
     DTYPE: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="of in-process models")

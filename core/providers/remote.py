@@ -1,56 +1,61 @@
-"""What all model servers share: retries, several requests at once, and how a begun answer is put to a chat server."""
+"""What all model servers share: failures and what they mean, requests side by side, how a begun answer is put to a chat server."""
 
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from importlib import import_module
 from importlib.util import find_spec
+from math import isfinite
 from typing import Any, Literal, TypeVar
 
 from core.errors import ProviderError
-from core.types import Request
+from core.types import Request, Usage
 
-LONGEST_PAUSE = 60.0
 CONTINUE = (
     "This is your work so far:\n\n{}\n\n"
     "Go on from exactly there, as one text with it. Don't repeat any of it, don't comment on it, and don't start again."
 )
+
+ALIVE = (409, 425, 429)
+NOTHING = Usage()
 
 T = TypeVar("T")
 Finish = Literal["end", "stop", "length"]
 
 
 class Transient(ProviderError):
-    """A failure that may pass: a timeout, a broken connection, 429, 5xx. `after`: the seconds that the server asked us to wait."""
+    """A failure that may pass, and is worth another try.
 
-    def __init__(self, message: str, after: float | None = None) -> None:
-        super().__init__(message)
-        self.after = after
-
-
-async def with_retries(
-    call: Callable[[], Awaitable[T]],
-    retries: int,
-    rng: random.Random,
-    base: float = 0.5,
-    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-) -> T:
-    """What `call` returns, called again after a Transient up to `retries` times; any other error passes at once.
-
-    The pause doubles from `base` seconds and is spread over +-50 %, so that many searches don't come back at the same moment.
+    `after`: the seconds that the server asked us to wait. `alive`: the server works, it only can't take this call now. `usage`: what a
+    useless answer has cost all the same.
     """
-    for tried in range(retries):
-        try:
-            return await call()
-        except Transient as error:
-            await sleep(min(LONGEST_PAUSE, max(error.after or 0.0, base * 2**tried * rng.uniform(0.5, 1.5))))
+
+    def __init__(self, message: str, after: float | None = None, *, alive: bool = False, usage: Usage = NOTHING) -> None:
+        super().__init__(message)
+        self.after, self.alive, self.usage = after, alive, usage
+
+
+class Unreachable(ProviderError):
+    """Nobody listens there: the server's failure, but no other try helps."""
+
+    alive = False
+
+
+def is_worth_retrying(status: int) -> bool:
+    """True for answers that may be other ones later: timeouts, conflicts, too early, too many, and the server's own errors."""
+    return status in (*ALIVE, 408) or status >= 500
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """The seconds that a server asks us to wait, as a number or as the date until which (RFC 9110, 10.2.3). `now` is in Unix seconds."""
+    said = headers.get("retry-after", "").strip()
     try:
-        return await call()
-    except Transient as error:
-        tries = f" ({retries + 1} tries)" if retries else ""
-        raise ProviderError(f"{error}{tries}") from error
+        seconds = float(said) if said[:1].isdigit() else parsedate_to_datetime(said).timestamp() - now
+    except (ValueError, OverflowError):
+        return None
+    return max(0.0, seconds) if isfinite(seconds) else None
 
 
 async def together(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
@@ -98,9 +103,15 @@ def finish_of(reason: str | None, text: str, stop: Sequence[str]) -> Finish:
     return "stop" if stop and text.strip() else "end"
 
 
-def first_line(error: Exception) -> str:
-    """What an error says, without the pages that some clients add."""
-    return str(error).strip().partition("\n")[0][:300] or type(error).__name__
+def counted(told: int | None) -> int:
+    """A server's count of tokens as far as it can be one: budgets add it up."""
+    return max(0, told or 0)
+
+
+def first_line(error: object) -> str:
+    """What an error says, without the pages that some clients and servers add."""
+    said = str(error).strip().partition("\n")[0][:300]
+    return said if said or not isinstance(error, Exception) else type(error).__name__
 
 
 def require(package: str) -> None:

@@ -10,7 +10,9 @@ from collections import deque
 from collections.abc import Sequence
 
 from core.search.policy import TreePolicy
-from core.search.tree import Node, Plan, Ticket
+from core.search.tree import BARREN, Node, Plan, Ticket
+
+FRUITLESS = BARREN + 2  # times in a row that the root only repeats itself, after which there is nothing left to ask
 
 
 class Lats(TreePolicy):
@@ -21,13 +23,17 @@ class Lats(TreePolicy):
         self._to_simulate: deque[Node] = deque()
 
     def choose(self) -> Ticket | None:
-        """Simulations that are due come first, then the leaf that UCT leads to."""
+        """Simulations that are due come first, then the leaf that UCT leads to; when all is explored, whole answers from the root."""
         while self._to_simulate:
             node = self._to_simulate.popleft()
             if not node.closed:
                 return self.whole(node, 1)
         leaf = self.tree.select()
-        return None if leaf is None else self.step(leaf, self.plan.batch or self.plan.width)
+        if leaf is not None:
+            return self.step(leaf, self.plan.batch or self.plan.width)
+        if self.root.closed and not self.flying and self.root.barren < FRUITLESS:
+            return self.whole(self.root, self.plan.width)
+        return None
 
     def learn(self, node: Node, ticket: Ticket, fresh: Sequence[Node]) -> None:
         """The best new child is followed to its end."""

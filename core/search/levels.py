@@ -13,9 +13,9 @@ from statistics import median
 from core.search.lats import Lats
 from core.search.tree import Node, Plan, Ticket
 
-FIRST_SHARE, LAST_SHARE = 1.0, 3.0  # how the samples of the first and the last level compare
-FIRST_KEPT, LAST_KEPT = 0.375, 0.75  # nodes kept after the first and the last but one level, in units of the square root of the budget
-PROBED = 48  # one whole answer in so many samples is spent to learn how long answers are
+FIRST_SHARE, LAST_SHARE = 1.0, 2.0  # how the samples of the first and the last level compare
+FIRST_KEPT, LAST_KEPT, KEPT_POWER = 0.071, 0.142, 0.8  # nodes kept after the first and the last but one level: a share of budget ** power
+PROBED = 96  # one whole answer in so many samples is spent to learn how long answers are
 PORTIONS = 2  # a node's share is asked for in so many parts, so that one which only repeats itself can be left
 UNKNOWN = 4  # steps to an answer, where none was seen yet
 
@@ -75,8 +75,8 @@ class Levels(Lats):
         left = max(self._budget - self._spent, 0)
         here, last = self._share(self._level), [self._share(self._level + i) for i in range(levels)]
         samples = round(left * here / sum(last))
-        root = self._budget**0.5
-        kept = 1 if self._level == 0 else round(root * self._between(FIRST_KEPT, LAST_KEPT, self._level - 1, self._horizon() - 2))
+        share = self._between(FIRST_KEPT, LAST_KEPT, self._level - 1, self._horizon() - 2)
+        kept = 1 if self._level == 0 else round(share * self._budget**KEPT_POWER)
         affordable = max((self.calls_left - levels + 1) // levels, 1) if self._level else 1
         return max(min(kept, affordable, nodes), 1), samples
 

@@ -6,14 +6,14 @@ import random
 import socket
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from stand_in import StandIn, closes, half, hangs, name_of, says, standing
 
 from core.config import Settings
 from core.errors import ProviderError
 from core.providers import connect
+from core.providers.calls import Limits
 from core.providers.litellm import LiteLLMModel
 from core.providers.remote import Transient
 from core.types import Message, Model, Request, Sampling
@@ -21,98 +21,35 @@ from core.types import Message, Model, Request, Sampling
 ASK = Request((Message("system", "Be brief."), Message("user", "Solve 17*6+23")))
 
 
-class StandIn(ThreadingHTTPServer):
-    """Answers with `say`, `most` samples at most; before that, with each of `trouble` once. `asked` holds what it was sent."""
-
-    daemon_threads = True
-    request_queue_size = 64
+class Endpoint(StandIn):
+    """Says `say`, `most` samples at most; more than `refuses` are refused."""
 
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.base = f"http://127.0.0.1:{self.server_port}/v1"
-        self.asked: list[dict] = []
-        self.keys: list[str] = []
-        self.trouble: list[tuple[int, bytes] | str] = []
-        self.say, self.reason, self.most = "17 * 6 = 102", "stop", 99
-        self.lock = threading.Lock()
-        self.connections, self.change = 0, threading.Condition()
+        super().__init__()
+        self.say, self.reason, self.most, self.refuses = "17 * 6 = 102", "stop", 99, 99
 
-    def changed(self, by):
-        with self.change:
-            self.connections += by
-            self.change.notify_all()
-
-    def is_left(self):
-        """True as soon as nobody is connected any more."""
-        with self.change:
-            return self.change.wait_for(lambda: self.connections == 0, timeout=10)
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def setup(self):
-        self.server.changed(+1)
-        super().setup()
-
-    def finish(self):
-        super().finish()
-        self.server.changed(-1)
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with self.server.lock:
-            self.server.asked.append({"path": self.path, **body})
-            self.server.keys.append(self.headers["Authorization"])
-            trouble = self.server.trouble.pop(0) if self.server.trouble else None
-        if trouble == "close":
-            self.close_connection = True
-        elif trouble == "half":
-            self.answer(200, b'{"id": "1", "choi', promised=500)
-        elif trouble == "hang":
-            threading.Event().wait(0.3)
-            self.close_connection = True
-        elif trouble == "wait":
-            self.answer(429, b"{}", wait="7")
-        elif trouble:
-            self.answer(*trouble)
-        else:
-            self.answer(200, json.dumps(self.reply(body)).encode())
-
-    def reply(self, body):
-        n = min(body.get("n", 1), self.server.most)
-        message = {"role": "assistant", "content": self.server.say}
-        return {
+    def reply(self, handler, body):
+        n = min(body.get("n", 1), self.most)
+        if body.get("n", 1) > self.refuses:
+            handler.answer(400, b'{"error": {"message": "n is not supported: use n=1"}}')
+            return
+        message = {"role": "assistant", "content": self.say}
+        answer = {
             "id": "1",
             "object": "chat.completion",
             "created": 1,
             "model": body["model"],
-            "choices": [{"index": i, "message": message, "finish_reason": self.server.reason} for i in range(n)],
+            "choices": [{"index": i, "message": message, "finish_reason": self.reason} for i in range(n)],
             "usage": {"prompt_tokens": 11, "completion_tokens": 7 * n, "total_tokens": 11 + 7 * n},
         }
-
-    def answer(self, status, body, promised=None, wait=None):
-        self.send_response(status)
-        if wait:
-            self.send_header("Retry-After", wait)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(promised or len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-        self.close_connection = promised is not None
-
-    def log_message(self, *_):
-        pass
+        handler.answer(200, json.dumps(answer).encode())
+        self.pay(11, 7 * n)
 
 
 @pytest.fixture
 def server():
-    with StandIn() as standing:
-        thread = threading.Thread(target=standing.serve_forever, args=(0.01,))
-        thread.start()
-        yield standing
-        standing.shutdown()
-        thread.join()
+    with standing(Endpoint()) as endpoint:
+        yield endpoint
 
 
 @pytest.fixture(autouse=True)
@@ -121,11 +58,15 @@ def _no_keys(monkeypatch):
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
 
 
-def ask(base, request=ASK, name="openai/own-model", **options):
-    options = {"timeout": 5.0, "retries": 0, "rng": random.Random(0), "pause": 0.001, **options}
+def model_of(base, name="openai/own-model", **limits):
+    return LiteLLMModel(
+        name, base, Limits(**{"timeout": 10.0, "retries": 0, "pause": 0.001, "failures": 99, **limits}), rng=random.Random(0)
+    )
 
+
+def ask(base, request=ASK, name="openai/own-model", **limits):
     async def once():
-        model = LiteLLMModel(name, base, **options)
+        model = model_of(base, name, **limits)
         try:
             return await model.complete(request)
         finally:
@@ -187,6 +128,53 @@ def test_a_server_that_gives_one_sample_is_asked_again_for_the_rest(server):
     assert (reply.usage.calls, reply.usage.prompt_tokens, reply.usage.completion_tokens) == (3, 33, 21)
 
 
+def test_what_a_server_gives_at_once_is_found_out_once(server):
+    server.most = 2
+    request = ASK.replace(n=5, sampling=Sampling(1.0, seed=5))
+
+    async def twice():
+        model = model_of(server.base)
+        first, second = await model.complete(request), await model.complete(request)
+        await model.close()
+        return first, second
+
+    first, second = asyncio.run(twice())
+
+    assert [(asked.get("n", 1), asked["seed"]) for asked in server.asked[:1]] == [(5, 5)]
+    assert sorted((asked["seed"], asked.get("n", 1)) for asked in server.asked[1:3]) == [(7, 2), (9, 1)]
+    assert sorted((asked["seed"], asked.get("n", 1)) for asked in server.asked[3:]) == [(5, 2), (7, 2), (9, 1)]
+    assert len(first.completions) == len(second.completions) == 5
+    assert first.usage == second.usage
+
+
+def test_a_server_that_refuses_to_give_several_is_asked_for_one_at_a_time_from_then_on(server):
+    server.refuses = 1
+    request = ASK.replace(n=3, sampling=Sampling(1.0, seed=5))
+
+    async def twice():
+        model = model_of(server.base)
+        replies = await model.complete(request), await model.complete(request)
+        await model.close()
+        return replies
+
+    first, second = asyncio.run(twice())
+
+    assert [(asked.get("n", 1), asked["seed"]) for asked in server.asked[:2]] == [(3, 5), (1, 5)]
+    assert sorted((asked["seed"], asked.get("n", 1)) for asked in server.asked[2:4]) == [(6, 1), (7, 1)]
+    assert sorted((asked["seed"], asked.get("n", 1)) for asked in server.asked[4:]) == [(5, 1), (6, 1), (7, 1)]
+    assert first.usage == second.usage
+    assert (first.usage.calls, first.usage.completion_tokens) == (3, 21)
+
+
+def test_a_refusal_for_another_reason_is_not_taken_for_a_matter_of_several(server):
+    server.trouble = [says(400, b'{"error": {"message": "the prompt is too long"}}')]
+
+    with pytest.raises(ProviderError, match=r"failed with 400: .*too long"):
+        ask(server.base, ASK.replace(n=3), retries=5)
+
+    assert len(server.asked) == 1
+
+
 def test_begun_work_is_shown_and_what_is_repeated_of_it_is_taken_off(server):
     server.say = "17 * 6 = 102\n102 + 23 = 125"
 
@@ -204,29 +192,57 @@ def test_how_a_completion_ended_is_told_as_far_as_the_server_says_it(server, rea
 
 
 TROUBLES = [
-    "close",
-    "half",
-    (429, b'{"error": {"message": "busy"}}'),
-    (500, b'{"error": {"message": "boom"}}'),
-    (503, b"<html>"),
-    (200, b"{malformed"),
-    (200, b'{"hello": 1}'),
-    (200, b'{"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": []}'),
+    closes,
+    half,
+    says(408, b'{"error": {"message": "slow"}}'),
+    says(409, b'{"error": {"message": "conflict"}}'),
+    says(425, b'{"error": {"message": "early"}}'),
+    says(429, b'{"error": {"message": "busy"}}'),
+    says(500, b'{"error": {"message": "boom"}}'),
+    says(503, b"<html>"),
+    says(200, b"{malformed"),
+    says(200, b"[]"),
+    says(200, b'{"hello": 1}'),
+    says(200, b'{"choices": [{"message": null}]}'),
+    says(200, b'{"choices": []}'),
 ]
 
 
-@pytest.mark.parametrize("trouble", TROUBLES, ids=str)
+@pytest.mark.parametrize("trouble", TROUBLES, ids=name_of)
 def test_trouble_that_passes_is_tried_again_and_counts_as_one_call(server, trouble):
     server.trouble = [trouble]
 
     reply = ask(server.base, retries=1)
 
     assert reply.completions[0].text == "17 * 6 = 102"
-    assert reply.usage.calls == 1
+    assert (reply.usage.calls, reply.usage.prompt_tokens, reply.usage.completion_tokens) == (1, 11, 7)
     assert len(server.asked) == 2
 
 
-@pytest.mark.parametrize("trouble", TROUBLES, ids=str)
+def test_a_useless_answer_that_tells_its_usage_was_paid_for_and_counts(server):
+    server.trouble = [says(200, b'{"choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14}}')]
+
+    usage = ask(server.base, retries=1).usage
+
+    assert (usage.calls, usage.prompt_tokens, usage.completion_tokens) == (2, 22, 10)
+
+
+@pytest.mark.parametrize("most", [1, 2, 99])
+@pytest.mark.parametrize("concurrency", [1, 3, 16])
+def test_amid_all_troubles_each_answer_is_counted_once(server, most, concurrency):
+    server.most = most
+    server.trouble = random.Random(most).sample(TROUBLES, k=len(TROUBLES))
+
+    reply = ask(server.base, ASK.replace(n=5, sampling=Sampling(1.0, seed=1)), retries=len(TROUBLES), concurrency=concurrency, pause=1e-7)
+
+    used = reply.usage
+    assert len(reply.completions) == 5
+    assert used.calls == len(server.paid)
+    assert (used.prompt_tokens, used.completion_tokens) == tuple(map(sum, zip(*server.paid, strict=True)))
+    assert len(server.asked) == len(server.paid) + len(TROUBLES)
+
+
+@pytest.mark.parametrize("trouble", TROUBLES, ids=name_of)
 def test_trouble_that_stays_is_told_with_the_number_of_tries(server, trouble):
     server.trouble = [trouble] * 3
 
@@ -237,7 +253,7 @@ def test_trouble_that_stays_is_told_with_the_number_of_tries(server, trouble):
 
 
 def test_a_server_that_does_not_answer_in_time_is_told_with_the_setting(server):
-    server.trouble = ["hang"]
+    server.trouble = [hangs]
 
     with pytest.raises(ProviderError, match=r"gave no answer in 0.05 s: raise REQUEST_TIMEOUT"):
         ask(server.base, timeout=0.05)
@@ -257,7 +273,7 @@ def test_no_server_is_told_with_the_setting():
 )
 def test_a_missing_key_is_named_and_nothing_is_tried_twice(name, key):
     with pytest.raises(ProviderError, match=rf"litellm:{name} wants a key that it accepts: set {key}"):
-        ask(None, name=name, retries=5, pause=60.0)
+        ask(None, name=name, retries=5)
 
 
 def test_a_server_of_ones_own_needs_no_key_but_gets_the_one_that_is_set(server, monkeypatch):
@@ -270,7 +286,7 @@ def test_a_server_of_ones_own_needs_no_key_but_gets_the_one_that_is_set(server, 
 
 def test_a_key_that_is_refused_is_told_without_trying_again(server, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "old")
-    server.trouble = [(401, b'{"error": {"message": "expired"}}')]
+    server.trouble = [says(401, b'{"error": {"message": "expired"}}')]
 
     with pytest.raises(ProviderError, match=r"wants a key that it accepts: check yours \(.*expired\)"):
         ask(server.base, retries=5)
@@ -279,7 +295,7 @@ def test_a_key_that_is_refused_is_told_without_trying_again(server, monkeypatch)
 
 
 def test_the_time_that_a_server_wants_to_be_left_alone_is_heard(server):
-    server.trouble = ["wait"]
+    server.trouble = [says(429, b"{}", Retry_After="7")]
 
     with pytest.raises(ProviderError, match="takes no more requests for now") as raised:
         ask(server.base)
@@ -288,9 +304,9 @@ def test_the_time_that_a_server_wants_to_be_left_alone_is_heard(server):
     assert raised.value.__cause__.after == 7.0
 
 
-@pytest.mark.parametrize("status", [400, 404, 422])
+@pytest.mark.parametrize("status", [400, 402, 404, 413, 422])
 def test_a_refusal_is_passed_on_in_the_servers_words(server, status):
-    server.trouble = [(status, b'{"error": {"message": "no such model"}}')]
+    server.trouble = [says(status, b'{"error": {"message": "no such model"}}')]
 
     with pytest.raises(ProviderError, match=rf"failed with {status}: .*no such model"):
         ask(server.base, retries=5)
@@ -325,6 +341,88 @@ def test_closing_one_model_leaves_the_others_their_connections_and_the_last_leav
     asyncio.run(both())
 
     assert [asked["model"] for asked in server.asked] == ["a", "b", "b"]
+
+
+def test_so_many_requests_are_with_the_server_at_once(server):
+    server.most = 1
+    server.gate.clear()
+
+    async def run():
+        model = model_of(server.base, concurrency=3)
+        asked = asyncio.create_task(model.complete(ASK.replace(n=8)))
+        assert await asyncio.to_thread(server.sees, lambda: server.waiting == 1)
+        server.gate.set()
+        reply = await asked
+        await model.close()
+        return reply
+
+    assert len(asyncio.run(run()).completions) == 8
+    assert server.most_at_once <= 3
+
+
+def test_repeated_failures_open_the_circuit_and_one_trial_closes_it(server):
+    server.trouble = [says(500, b'{"error": {"message": "boom"}}')] * 2
+    now = 1000.0
+
+    async def run():
+        nonlocal now
+        model = LiteLLMModel("openai/own-model", server.base, Limits(retries=0, failures=2, cool_down=30.0), clock=lambda: now)
+        said = []
+        for _ in range(4):
+            with pytest.raises(ProviderError) as raised:
+                await model.complete(ASK)
+            said.append(str(raised.value))
+        now += 30.0
+        reply = await model.complete(ASK)
+        await model.close()
+        return said, reply
+
+    said, reply = asyncio.run(run())
+
+    assert ["failed 2 times in a row" in text for text in said] == [False, False, True, True]
+    assert reply.completions
+    assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize("moment", ["waiting", "answered"])
+def test_a_call_that_is_cancelled_closes_its_connection_and_counts_for_nothing(server, moment):
+    server.gate.clear()
+
+    async def run():
+        model = model_of(server.base)
+        asked = asyncio.create_task(model.complete(ASK))
+        assert await asyncio.to_thread(server.sees, lambda: server.waiting == 1)
+        if moment == "answered":
+            server.gate.set()
+            assert server.sees(lambda: len(server.paid) == 1), "the answer is there, and this loop has not looked at it yet"
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        server.gate.set()
+        assert (await model.complete(ASK)).usage.calls == 1
+        await model.close()
+
+    asyncio.run(run())
+
+    assert server.is_left()
+
+
+def test_a_model_that_is_closed_while_the_server_answers_ends_its_calls_with_one_error(server):
+    server.gate.clear()
+
+    async def run():
+        model = model_of(server.base, retries=5)
+        asked = asyncio.create_task(model.complete(ASK))
+        assert await asyncio.to_thread(server.sees, lambda: server.waiting == 1)
+        await model.close()
+        server.gate.set()
+        with pytest.raises(ProviderError, match="was closed before it answered"):
+            await asked
+
+    asyncio.run(run())
+
+    assert server.is_left()
+    assert len(server.asked) == 1
 
 
 def test_settings_say_where_the_endpoint_is(server):

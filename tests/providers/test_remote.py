@@ -1,18 +1,18 @@
 import asyncio
-import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.errors import ProviderError
 from core.providers.remote import (
-    LONGEST_PAUSE,
-    Transient,
     chat_messages,
     finish_of,
+    is_worth_retrying,
     load,
     require,
+    retry_after,
     together,
-    with_retries,
     without_prefix,
 )
 from core.types import Message, Request
@@ -20,87 +20,46 @@ from core.types import Message, Request
 QUESTION = (Message("system", "Be brief."), Message("user", "Solve 17*6+23"))
 
 
-class Server:
-    """Fails as told, then answers; `pauses` are the waits between the tries."""
-
-    def __init__(self, *failures: Exception) -> None:
-        self.failures = list(failures)
-        self.calls = 0
-        self.pauses: list[float] = []
-
-    async def call(self) -> str:
-        self.calls += 1
-        if self.failures:
-            raise self.failures.pop(0)
-        return "125"
-
-    async def sleep(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-
-    def ask(self, retries: int, base: float = 1.0) -> str:
-        return asyncio.run(with_retries(self.call, retries, random.Random(3), base, self.sleep))
-
-
-def test_an_answer_at_once_takes_one_call():
-    server = Server()
-
-    assert server.ask(retries=2) == "125"
-    assert (server.calls, server.pauses) == (1, [])
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("7", 7.0),
+        ("0.5", 0.5),
+        (" 30 ", 30.0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 480.0),
+        ("Wed, 21 Oct 2015 07:00:00 GMT", 0.0),
+        ("Wed, 21 Oct 2015 09:28:00 +0200", 480.0),
+        ("", None),
+        ("soon", None),
+        ("-5", None),
+        ("1e999", None),
+        ("7 minutes", None),
+        ("Wed, 99 Oct 2015 07:28:00 GMT", None),
+    ],
+)
+def test_the_time_that_a_server_wants_to_be_left_alone_is_a_number_or_a_date(said, seconds):
+    assert retry_after({"retry-after": said}, now=1445412000.0) == seconds
 
 
-def test_a_failure_that_passes_is_tried_again_after_growing_spread_pauses():
-    server = Server(Transient("busy"), Transient("busy"), Transient("busy"))
-
-    assert server.ask(retries=3) == "125"
-    assert server.calls == 4
-    for pause, middle in zip(server.pauses, (1.0, 2.0, 4.0), strict=True):
-        assert 0.5 * middle <= pause <= 1.5 * middle
+def test_a_server_that_wants_no_time_gets_none():
+    assert retry_after({}, now=0.0) is None
 
 
-def test_the_same_random_source_gives_the_same_pauses():
-    first, second = Server(Transient("busy")), Server(Transient("busy"))
+@given(st.text(max_size=40))
+def test_whatever_a_server_says_for_a_time_is_a_time_or_none(said):
+    seconds = retry_after({"retry-after": said}, now=1445412000.0)
 
-    first.ask(retries=1)
-    second.ask(retries=1)
-
-    assert first.pauses == second.pauses
+    assert seconds is None or seconds >= 0.0
 
 
-def test_a_server_that_says_how_long_to_wait_is_given_that_time_within_reason():
-    polite, absurd = Server(Transient("busy", after=7.0)), Server(Transient("busy", after=86_400.0))
-
-    polite.ask(retries=1)
-    absurd.ask(retries=1)
-
-    assert polite.pauses == [7.0]
-    assert absurd.pauses == [LONGEST_PAUSE]
+@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 529])
+def test_what_may_be_another_answer_later_is_worth_retrying(status):
+    assert is_worth_retrying(status)
 
 
-def test_when_the_tries_run_out_the_error_says_how_many_there_were():
-    server = Server(*[Transient("the server is busy")] * 5)
-
-    with pytest.raises(ProviderError, match=r"the server is busy \(3 tries\)") as raised:
-        server.ask(retries=2)
-
-    assert server.calls == 3
-    assert not isinstance(raised.value, Transient)
-
-
-def test_with_no_retries_the_first_failure_is_the_last():
-    server = Server(Transient("the server is busy"))
-
-    with pytest.raises(ProviderError, match=r"^the server is busy$"):
-        server.ask(retries=0)
-
-
-@pytest.mark.parametrize("failure", [ProviderError("no such model"), ZeroDivisionError("a bug")])
-def test_a_failure_that_will_not_pass_is_not_tried_again(failure):
-    server = Server(failure)
-
-    with pytest.raises(type(failure)):
-        server.ask(retries=5)
-
-    assert server.calls == 1
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413, 422])
+def test_what_stays_the_same_is_not_worth_retrying(status):
+    assert not is_worth_retrying(status)
 
 
 def test_requests_made_together_come_back_in_order():

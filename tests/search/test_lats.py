@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.search.best_of_n import BestOfN
-from core.search.lats import Lats
+from core.search.lats import FRUITLESS, Lats
 from core.search.levels import Beam, Levels
 from core.search.tree import NEUTRAL, WIDEST, Child, Plan, Signal, Ticket
 from core.types import Outcome
@@ -197,16 +197,18 @@ def test_a_node_that_only_repeats_itself_is_given_up():
 
     tickets = run(policy, lambda t: [failed("the same")] * t.n)
 
-    assert len(tickets) == 3
+    assert len(tickets) == 1 + FRUITLESS
     assert policy.root.closed
 
 
-def test_a_node_whose_children_all_failed_is_widened_up_to_a_limit():
-    policy = Lats(Plan(width=2, calls=500))
+def test_a_node_whose_children_all_failed_is_widened_up_to_a_limit_and_then_whole_answers_are_asked_for():
+    policy = Lats(Plan(width=2, calls=50))
 
     tickets = run(policy, lambda t: [failed(f"{t.first + i}") for i in range(t.n)])
 
-    assert sum(t.n for t in tickets) == 2 * WIDEST
+    assert sum(t.n for t in tickets if not t.whole) == 2 * WIDEST
+    assert len(tickets) == 50
+    assert all(t.path == "" for t in tickets if t.whole)
 
 
 def test_the_same_answers_make_the_same_tree():
