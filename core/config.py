@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     SEARCH_SIGNALS: dict[str, float] = Field(
         {"steps": 0.5, "process": 0.5}, description="weights of what values a step: steps, process, model, consistency"
     )
+    PROCESS_REWARD: Path | None = Field(None, description="step values learned by ratchet train-values; they guide and never verify")
     SEARCH_PROMPT_TOKENS: int | None = Field(None, ge=1, description="most prompt tokens of one search")
     SEARCH_COMPLETION_TOKENS: int | None = Field(None, ge=1, description="most completion tokens of one search")
     SEARCH_SECONDS: float | None = Field(None, gt=0, description="seconds after which a search asks for nothing more")
@@ -56,6 +57,17 @@ class Settings(BaseSettings):
     MAX_TOKENS: int = Field(256, ge=1, description="most tokens in one answer")
     SEED: int = Field(0, ge=0, description="the same seed, model and question give the same search")
     CONCURRENCY: int = Field(32, ge=1, description="searches of infer_many that are under way at once")
+
+    CACHE: Literal["off", "exact", "semantic"] = Field(
+        "off", description="serve verified answers again; off, so that the same seed searches alike and collecting asks every question"
+    )
+    CACHE_FILE: Path | None = Field(None, description="where they are kept: by default cache.sqlite in the log_dir")
+    CACHE_SIZE: int = Field(10_000, ge=1, description="answers that are kept; the one unused for longest goes first")
+    CACHE_MIN_REWARD: float = Field(0.9, ge=0, le=1, description="a verified answer with less reward is not kept")
+    CACHE_EMBEDDINGS: str | None = Field(
+        None, description="for semantic: a sentence-transformers name or directory, or module:function, texts in and vectors out"
+    )
+    CACHE_SIMILARITY: float = Field(0.9, gt=0, le=1, description="cosine from which a verifier is asked whether an answer fits here too")
 
     VERIFIED_BY: tuple[Evidence, ...] = Field(
         (Evidence.REFERENCE, Evidence.EXECUTION, Evidence.RECOMPUTATION, Evidence.PROOF, Evidence.SOURCE),
@@ -90,6 +102,12 @@ class Settings(BaseSettings):
     DEVICE: str = Field("auto", description="of in-process models: auto, cpu, cuda, mps")
     DTYPE: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="of in-process models")
     THREADS: int = Field(0, ge=0, description="of in-process models on the CPU; 0 leaves the choice to torch")
+    QUANTIZATION: Literal["none", "4bit", "8bit"] = Field("none", description="of in-process models, through bitsandbytes")
+    PREFIX_CACHE_MB: int = Field(64, ge=0, description="memory for what prompts have in common, of each in-process model; 0: none")
+    ADAPTERS: Literal["auto", "merged", "shared"] = Field(
+        "auto", description="adapters are merged into a base of their own or share one; auto: shared from 100 million parameters on"
+    )
+    ADAPTERS_LOADED: int = Field(8, ge=1, description="adapters that one shared base holds at once")
     BATCH_ROWS: int = Field(96, ge=1, description="rows that an in-process model decodes at once")
 
     def __init__(self, **values: Any) -> None:

@@ -76,6 +76,7 @@ VERIFIERS: dict[str, str] = {
     "factual": "core.verifiers.factual:verify",
     "creative": "core.verifiers.creative:verify",
     "analysis": "core.verifiers.analysis:verify",
+    "gym": "core.verifiers.gym:verify",
 }
 
 

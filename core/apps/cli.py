@@ -1,19 +1,23 @@
-"""The command line: `ratchet ask | collect | evaluate | demo | traces`. Errors are one line and a non-zero exit code."""
+"""The command line: `ratchet ask | collect | evaluate | demo | audit | train-values | traces`. An error is one line and exit code 1."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.apps.commands import add_commands
+from core.apps.corpus import add_corpus
+from core.apps.traces import add_traces
 from core.errors import RatchetError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from core.types import Task
+    from core.search.events import Event
+    from core.types import Result, Task
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,12 +46,16 @@ def _parser() -> argparse.ArgumentParser:
     ask.add_argument("--expected", help="the reference answer, if you know it")
     ask.add_argument("--strategy", help="lats, best_of_n or single (default: SEARCH_STRATEGY)")
     ask.add_argument("--log-dir", help="log the search there")
+    ask.add_argument("--watch", action="store_true", help="show the search as it goes")
     ask.set_defaults(command=_ask)
 
     collect = commands.add_parser("collect", help="answer a file of tasks with search and log everything")
     collect.add_argument("tasks", type=Path, help='JSON lines: {"prompt": ..., "reference": ..., "domain": ...}')
     collect.add_argument("--log-dir", default="./logs", help="where traces go (default: %(default)s)")
     collect.add_argument("--strategy", help="lats, best_of_n or single")
+    seeds = collect.add_mutually_exclusive_group()
+    seeds.add_argument("--seed", type=int, help="of all searches (default: SEED); what was searched with it before is not searched again")
+    seeds.add_argument("--again", action="store_true", help="search every task once more, with a seed that is drawn and told")
     collect.set_defaults(command=_collect)
 
     evaluate = commands.add_parser("evaluate", help="compare two workers on held-out tasks")
@@ -69,15 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--quick", action="store_true", help="a tenth of everything: a check that it runs, not a result")
     demo.set_defaults(command=_demo)
 
-    traces = commands.add_parser("traces", help="look at logged traces")
-    actions = traces.add_subparsers(required=True, metavar="ACTION")
-    export = actions.add_parser("export", help="write a CSV, one row a trace")
-    export.add_argument("--log-dir", default="./logs")
-    export.add_argument("--csv", type=Path, help="the file to write (default: LOG_DIR/traces.csv)")
-    export.set_defaults(command=_export)
-    stats = actions.add_parser("stats", help="counts by domain and outcome")
-    stats.add_argument("--log-dir", default="./logs")
-    stats.set_defaults(command=_stats)
+    add_commands(commands)
+    add_corpus(commands)
+
+    add_traces(commands)
     return parser
 
 
@@ -91,7 +94,10 @@ def _ask(args: argparse.Namespace) -> int:
     from core.orchestrator import Orchestrator
 
     with Orchestrator(enable_logging=args.log_dir is not None, log_dir=args.log_dir or "./logs") as orchestrator:
-        result = orchestrator.infer(args.question, args.domain, args.expected, strategy=args.strategy)
+        if args.watch:
+            result = _watched(orchestrator.stream(args.question, args.domain, args.expected, strategy=args.strategy))
+        else:
+            result = orchestrator.infer(args.question, args.domain, args.expected, strategy=args.strategy)
     print(result.text)
     state = "verified" if result.verified else "not verified"
     print(f"\n{state}: {result.verdict.reason}", file=sys.stderr)
@@ -99,20 +105,38 @@ def _ask(args: argparse.Namespace) -> int:
     return 0
 
 
-def _collect(args: argparse.Namespace) -> int:
-    from rich.progress import Progress
+def _watched(events: Iterator[Event | Result]) -> Result:
+    from core.apps.watch import line
+    from core.types import Result
 
+    for event in events:
+        if isinstance(event, Result):
+            return event
+        print(line(event), file=sys.stderr)
+    raise AssertionError("a stream ends with its result")
+
+
+def _collect(args: argparse.Namespace) -> int:
+    import random
+
+    from core.attempts import new_id
+    from core.config import Settings
     from core.orchestrator import Orchestrator
     from core.tasks.files import read_tasks
 
-    tasks = read_tasks(args.tasks)
-    with Orchestrator(enable_logging=True, log_dir=args.log_dir) as orchestrator, Progress(console=_console(), transient=True) as progress:
-        bar = progress.add_task("collect", total=len(tasks))
-        results = orchestrator.infer_many(tasks, strategy=args.strategy, on_result=lambda _: progress.advance(bar))
+    tasks, settings, began = read_tasks(args.tasks), Settings(), new_id()
+    seed = random.SystemRandom().randrange(2**31) if args.again else settings.SEED if args.seed is None else args.seed
+    if args.again:
+        print(f"seed {seed}: if this is interrupted, go on with --seed {seed}", file=sys.stderr)
+    settings = settings.changed(SEED=seed, CACHE="off")  # every task is to leave a search in the log
+    with Orchestrator(settings, enable_logging=True, log_dir=args.log_dir) as orchestrator:
+        results = orchestrator.infer_many(tasks, strategy=args.strategy, progress=True, resume=True)
         orchestrator.flush()
     failed = [result.error for result in results if result.error]
     verified = sum(result.verified for result in results)
     print(f"{len(results)} tasks, {verified} verified, {len(failed)} without an answer; traces in {args.log_dir}")
+    if before := sum("" < result.run_id < began for result in results):
+        print(f"{before} of them stood in the log and were not searched again: --again does that, with another seed", file=sys.stderr)
     print(f"next: python finetune_setup.py --model MODEL --log-dir {args.log_dir} --output-dir ./finetuned_models")
     if failed:
         print(f"first error: {failed[0]}", file=sys.stderr)
@@ -141,7 +165,9 @@ def _evaluate(args: argparse.Namespace) -> int:
     for model in (args.champion, args.candidate):
         settings = Settings().with_worker_model(domain, model)
         with Orchestrator(settings) as orchestrator, console.status(f"{model} on {len(tasks)} tasks"):
-            found.append(asyncio.run(evaluate(orchestrator.model_for(domain), hire(domain, settings), tasks, verifier=orchestrator.verifiers)))
+            found.append(
+                asyncio.run(evaluate(orchestrator.model_for(domain), hire(domain, settings), tasks, verifier=orchestrator.verifiers))
+            )
     decision = decide(found[0].right, found[1].right)
     table = Table("worker", "right", "of", "accuracy", "95 % interval")
     for name, share in ((args.champion, decision.champion), (args.candidate, decision.candidate)):
@@ -199,26 +225,6 @@ def _demo(args: argparse.Namespace) -> int:
             "or start on your own tasks: ratchet collect tasks.jsonl",
             highlight=False,
         )
-    return 0
-
-
-def _export(args: argparse.Namespace) -> int:
-    from logs.export import export_csv
-
-    print(export_csv(args.log_dir, args.csv))
-    return 0
-
-
-def _stats(args: argparse.Namespace) -> int:
-    from rich.table import Table
-
-    from core.types import Outcome
-    from logs.reading import summary
-
-    table = Table("domain", *Outcome)
-    for domain, counts in summary(args.log_dir).items():
-        table.add_row(domain, *(str(counts.get(outcome, 0)) for outcome in Outcome))
-    _console().print(table)
     return 0
 
 

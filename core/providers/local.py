@@ -1,55 +1,85 @@
 """Models in this process: the embedded one, model directories, adapter directories, hub ids, through the engine on its own thread.
 
-A model name that is an adapter directory is served as its base with the adapter merged in, so that it decodes as fast as the base.
-Searches that run side by side open a `session` each: the engine waits for all of them to bring their next request before it goes on,
-so that batches, and with them the last digits of float sums, are the same in every run. Code from a model's repository is never run.
+An adapter of a small base is merged into a base of its own and decodes as fast as it. Adapters of a large base, or of one in few bits,
+share the base that is loaded, and answer rows of the same batch. Code from a model's repository is never run.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import threading
-import warnings
-from collections.abc import Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
-from contextvars import ContextVar
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from core.config import EMBEDDED, Settings
-from core.errors import ConfigError, ProviderError
-from core.providers.remote import first_line
+from core.config import Settings
+from core.errors import ProviderError
+from core.providers.loading import (
+    EMBEDDED_DIRECTORY,
+    Quantization,
+    base_of,
+    fingerprint,
+    in_few_bits,
+    is_adapter,
+    load,
+    load_base,
+    load_tokenizer,
+    with_adapter,
+)
 from core.types import Message, Reply, Request, Usage
 
 if TYPE_CHECKING:
-    from core.providers.engine import Engine, Job
+    from core.providers.adapters import Adapter
+    from core.providers.engine import Job
+    from core.providers.host import Host
+
+__all__ = ["EMBEDDED_DIRECTORY", "PROBE", "LocalModel", "base_of", "connect", "connect_embedded", "fingerprint", "is_adapter", "load"]
 
 log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
-EMBEDDED_DIRECTORY = Path(__file__).parent.parent / "embedded"
 PATIENCE = 2.0
 PROBE = "Solve 17*6+23"
+LARGE = 100_000_000  # parameters, from which on a copy of the base for every adapter costs more than mixing them
+
+_shared: dict[_Kind, tuple[Host, str]] = {}
+_loading = threading.Lock()
 
 
-@dataclass(eq=False, slots=True)
-class _Session:
-    asked: int = 0
-    late: bool = False
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What two models must have in common to be served by one base. `stamp` tells the files of a directory that was written anew."""
 
+    base: str
+    stamp: tuple[tuple[str, int, int], ...]
+    device: str
+    dtype: str
+    quantization: Quantization
+    rows: int
+    threads: int
+    prefix_bytes: int
+    adapters: int
 
-@dataclass(eq=False, slots=True)
-class _Ticket:
-    job: Job
-    future: Future[None]
-    session: _Session | None
-
-
-_sessions: ContextVar[dict[LocalModel, _Session] | None] = ContextVar("sessions", default=None)
+    @classmethod
+    def of(cls, path: str, settings: Settings) -> _Kind:
+        base = base_of(path)
+        files = sorted(Path(base).glob("*")) if Path(base).is_dir() else []
+        return cls(
+            base,
+            tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()),
+            settings.DEVICE,
+            settings.DTYPE,
+            settings.QUANTIZATION,
+            settings.BATCH_ROWS,
+            settings.THREADS,
+            settings.PREFIX_CACHE_MB << 20,
+            settings.ADAPTERS_LOADED,
+        )
 
 
 def connect_embedded(name: str, settings: Settings) -> LocalModel:
@@ -59,103 +89,86 @@ def connect_embedded(name: str, settings: Settings) -> LocalModel:
 
 def connect(path: str, settings: Settings, name: str | None = None) -> LocalModel:
     """Load a model directory, an adapter directory or a hub id. Raises ProviderError when that can't be done."""
-    model, tokenizer = load(path, device=settings.DEVICE, dtype=settings.DTYPE)
-    return LocalModel(model, tokenizer, name or path, rows=settings.BATCH_ROWS, threads=settings.THREADS)
-
-
-def load(path: str, device: str = "auto", dtype: str = "auto") -> tuple[Any, Any]:
-    """(model, tokenizer) in evaluation mode; an adapter is merged into its base. Raises ProviderError when that can't be done."""
-    _require_local_extra()
-    import torch
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
-    chosen = _device(device)
-    kind = getattr(torch, dtype) if dtype != "auto" else (torch.float32 if chosen == "cpu" else torch.bfloat16)
-    base = base_of(path)
-    _check_directory(path, base)
-    tokenizer = _load_tokenizer(path if (Path(path) / "tokenizer_config.json").is_file() else base)
-    return _load_model(path, base, kind).to(chosen).eval(), tokenizer
-
-
-def is_adapter(path: str) -> bool:
-    """True for a directory that holds a PEFT adapter."""
-    return (Path(path) / "adapter_config.json").is_file()
-
-
-def base_of(path: str) -> str:
-    """The base model of an adapter directory; any other name is its own base, "embedded" the directory that ships."""
-    import json
-
-    if path == EMBEDDED:
-        return str(EMBEDDED_DIRECTORY)
-    if not is_adapter(path):
-        return path
-    config = Path(path) / "adapter_config.json"
-    try:
-        base = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
-    except (OSError, ValueError, AttributeError) as error:
-        raise ProviderError(f"can't read {config} ({error}): fetch or train the adapter again") from error
-    if not base:
-        raise ProviderError(f"{config} does not name its base model: write it there as base_model_name_or_path")
-    here = Path(path) / base
-    return str(here.resolve()) if base.startswith(".") and here.exists() else str(base)
+    mode: Literal["auto", "merged", "shared"] = settings.ADAPTERS
+    kind = _Kind.of(path, settings)
+    with _loading:
+        if mode != "merged" and (model := _join(kind, path, name or path)):
+            return model
+        weights = load_base(path, kind.device, kind.dtype, kind.quantization)
+        shares = mode == "shared" or (mode == "auto" and (in_few_bits(weights) or _size(weights) >= LARGE))
+        if shares and kind not in _shared and (not is_adapter(path) or _mixes(path, weights)):
+            host = _host(weights, load_tokenizer(kind.base), kind.base, kind)
+            _shared[kind] = host, fingerprint(weights)
+            if model := _join(kind, path, name or path):
+                return model
+            host.leave(None, ProviderError(f"{kind.base} was closed"))
+            weights = load_base(path, kind.device, kind.dtype, kind.quantization)
+        if is_adapter(path):
+            weights = with_adapter(weights, path)
+        return LocalModel(_host(weights, load_tokenizer(path), name or path, kind), name or path, reflects=_reflects(path))
 
 
 class LocalModel:
-    """A model in this process, as a `core.types.Model`. Safe to use from any thread and any event loop."""
+    """A model in this process, as a `core.types.Model`. Safe to use from any thread and any event loop. Its weights never change."""
 
-    def __init__(self, model: Any, tokenizer: Any, name: str, *, rows: int = 96, threads: int = 0) -> None:
-        from core.providers.engine import Engine
+    in_process = True
 
+    def __init__(
+        self,
+        host: Host,
+        name: str,
+        *,
+        adapter: Adapter | None = None,
+        weights: str | None = None,
+        tokenizer: Any = None,
+        reflects: bool = True,
+    ) -> None:
+        """`weights` is the fingerprint of what answers, where it is known."""
         self.name = name
-        self.tokenizer = tokenizer
-        self.fingerprint: str | None = fingerprint(model)
-        self._engine: Engine = Engine(model, tokenizer, rows)
-        self._threads = threads
-        self._encode("")  # switches off the padding that a tokenizer file may ask for: later it would clash with the engine's decoding
-        self._longest_token = max(map(len, tokenizer.get_vocab()))
+        self.host = host
+        self.reflects = reflects
+        self.tokenizer = tokenizer or host.tokenizer
+        self.fingerprint: str | None = weights or fingerprint(host.engine.model)
+        self._adapter = adapter
+        self._closed = False
+        self._encode("")  # switches off the padding that a tokenizer file may ask for
+        self._longest_token = max(map(len, self.tokenizer.get_vocab()))
         self._render = lru_cache(maxsize=4096)(self._render_uncached)
-        self._turn = threading.Condition(threading.RLock())
-        self._waiting: list[_Ticket] = []
-        self._sessions: set[_Session] = set()
-        self._held: dict[asyncio.AbstractEventLoop, list[_Ticket]] = {}
-        self._ended: ProviderError | None = None
-        self._thread = threading.Thread(target=self._serve, name=f"engine {name}", daemon=True)
-        self._thread.start()
+        host.join(self)
 
     async def complete(self, request: Request) -> Reply:
         """n samples; a row's draws depend on its seed alone. Raises ProviderError when the prompt does not fit the context."""
+        self._check_open()
         jobs = self._jobs(request)
-        await asyncio.gather(*(asyncio.wrap_future(self._enqueue(job)) for job in jobs))
+        await self.host.run(jobs, self, self._adapter)
         texts = tuple(text for job in jobs for text in job.texts if text is not None)
         written = sum(job.completion_tokens for job in jobs)
         return Reply(texts, Usage(1, len(jobs[0].prompt), written, 0.0))
 
     async def close(self) -> None:
-        """Stop the engine's thread; requests under way fail."""
-        self._end(ProviderError(f"{self.name} was closed"))
-        await asyncio.to_thread(self._thread.join)
+        """Requests under way fail. The engine's thread stops with the last model that it serves."""
+        self._closed = True
+        self.host.leave(self, ProviderError(f"{self.name} was closed"))
+        await asyncio.to_thread(self.host.wait_until_ended)
+        for kind in [kind for kind, (host, _) in list(_shared.items()) if host.ended]:
+            _shared.pop(kind, None)
 
-    @contextmanager
-    def session(self) -> Iterator[None]:
+    def session(self) -> AbstractContextManager[None]:
         """While it is open, the engine waits for this client's next request before it decodes on, for up to PATIENCE seconds."""
-        session = _Session()
-        with self._turn:
-            self._sessions.add(session)
-        before = _sessions.get() or {}
-        _sessions.set({**before, self: session})
-        try:
-            yield
-        finally:
-            _sessions.set({model: open_ for model, open_ in (_sessions.get() or {}).items() if open_ is not session})
-            with self._turn:
-                self._sessions.discard(session)
-                self._turn.notify_all()
+        return self.host.session()
 
     def probe(self) -> list[float]:
         """The logits of this model on a fixed prompt: what it does, as opposed to what it is called."""
-        return self._engine.probe(list(self._render((Message("user", PROBE),))))
+        self._check_open()
+        prompt = list(self._render((Message("user", PROBE),)))
+        if self._adapter is None:
+            found: list[float] = self.host.call(lambda: self.host.engine.probe(prompt))
+            return found
+        return _with_room(self.host, self._adapter, lambda adapter: self.host.engine.probe(prompt, adapter.name))
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ProviderError(f"{self.name} was closed")
 
     def _jobs(self, request: Request) -> list[Job]:
         from core.providers.engine import Job
@@ -167,13 +180,14 @@ class LocalModel:
             prompt += self._encode(request.prefix)
         self._check_length(len(prompt), str(len(prompt)))
         banned = self._encode(request.banned_start)[0] if request.banned_start else None
-        rows = self._engine.slots
-        return [Job(prompt, min(rows, request.n - first), request.sampling, banned, first) for first in range(0, request.n, rows)]
+        rows = self.host.engine.slots
+        adapter = self._adapter.name if self._adapter else None
+        return [Job(prompt, min(rows, request.n - first), request.sampling, banned, first, adapter) for first in range(0, request.n, rows)]
 
     def _check_length(self, tokens: int, told: str) -> None:
-        if tokens >= self._engine.context:
+        if tokens >= self.host.engine.context:
             raise ProviderError(
-                f"the question and the work so far are {told} tokens, {self.name} takes {self._engine.context}: shorten them"
+                f"the question and the work so far are {told} tokens, {self.name} takes {self.host.engine.context}: shorten them"
             )
 
     def _encode(self, text: str) -> list[int]:
@@ -187,151 +201,70 @@ class LocalModel:
             return tuple(self.tokenizer(text)["input_ids"])
         return tuple(self.tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"])
 
-    def _enqueue(self, job: Job) -> Future[None]:
-        """Held back until the event loop has run all that is ready, so that what is asked together arrives together."""
-        ticket = _Ticket(job, Future(), (_sessions.get() or {}).get(self))
-        loop = asyncio.get_running_loop()
-        held = self._held.setdefault(loop, [])
-        if not held:
-            loop.call_soon(self._submit, loop)
-        held.append(ticket)
-        return ticket.future
 
-    def _submit(self, loop: asyncio.AbstractEventLoop) -> None:
-        tickets = self._held.pop(loop)
-        with self._turn:
-            self._waiting += tickets
-            for ticket in tickets:
-                if ticket.session:
-                    ticket.session.asked += 1
-                    ticket.session.late = False
-            if self._ended:
-                self._refuse_waiting(self._ended)
-            self._turn.notify_all()
+def _join(kind: _Kind, path: str, name: str) -> LocalModel | None:
+    """A client of the base that is loaded already. None when there is none, or when the adapter can't be mixed with others."""
+    from core.providers.adapters import Adapter
 
-    def _serve(self) -> None:
-        import torch
-
-        if self._threads:
-            torch.set_num_threads(self._threads)
-        running: dict[int, _Ticket] = {}
-        while self._wait():
-            try:
-                self._admit(running)
-                finished = [running.pop(id(job)) for job in self._engine.step()]
-            except Exception as error:  # noqa: BLE001  every waiting client must hear of it, whatever it was
-                self._end(ProviderError(f"{self.name} failed while decoding: {error}"))
-                break
-            self._answered(finished)
-            for ticket in finished:
-                ticket.future.set_result(None)
-        for ticket in running.values():
-            ticket.future.set_exception(self._ended)
-        with self._turn:
-            self._refuse_waiting(self._ended)
-
-    def _wait(self) -> bool:
-        """Until there is work and every session has asked for its share of it. False when the model was closed."""
-        with self._turn:
-            self._turn.wait_for(lambda: self._ended or self._waiting or self._engine.busy)
-            if not self._turn.wait_for(lambda: self._ended or all(s.asked or s.late for s in self._sessions), timeout=PATIENCE):
-                for session in self._sessions:
-                    session.late = not session.asked  # not waited for again until it comes back
-            return self._ended is None
-
-    def _admit(self, running: dict[int, _Ticket]) -> None:
-        """Hand what is waiting to the engine, in an order that does not depend on who was quicker."""
-        with self._turn:
-            arrived = sorted(self._waiting, key=lambda t: (t.job.sampling.seed or 0, t.job.prompt, t.job.first))
-            self._waiting.clear()
-        accepted = [ticket for ticket in arrived if ticket.future.set_running_or_notify_cancel()]
-        self._answered([ticket for ticket in arrived if ticket not in accepted])
-        running.update({id(ticket.job): ticket for ticket in accepted})
-        for ticket in accepted:
-            self._engine.add(ticket.job)
-
-    def _answered(self, tickets: list[_Ticket]) -> None:
-        with self._turn:
-            for ticket in tickets:
-                if ticket.session:
-                    ticket.session.asked -= 1
-
-    def _end(self, reason: ProviderError) -> None:
-        with self._turn:
-            self._ended = self._ended or reason
-            self._turn.notify_all()
-
-    def _refuse_waiting(self, reason: ProviderError | None) -> None:
-        for ticket in self._waiting:
-            if ticket.future.set_running_or_notify_cancel():
-                ticket.future.set_exception(reason)
-        self._waiting.clear()
-
-
-def fingerprint(model: Any) -> str:
-    """16 hex digits from up to 4,096 evenly spaced values of every tensor: other weights, other fingerprint."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        flat = tensor.detach().reshape(-1)
-        digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        digest.update(flat[:: max(1, flat.numel() // 4096)].float().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _check_directory(path: str, base: str) -> None:
-    """What the libraries would say of a wrong directory helps nobody."""
-    if Path(path).is_dir() and base == path and not (Path(path) / "config.json").is_file():
-        raise ProviderError(f"{path} holds no model: give a directory with config.json and weights, or with adapter_config.json")
-    looks_local = base.startswith((".", "/", "~")) or base.count("/") > 1
-    if base != path and looks_local and not Path(base).is_dir():
-        raise ProviderError(f"the adapter {path} was made for the base model {base}, which is not there: put it back or train again")
-
-
-def _load_tokenizer(place: str) -> Any:
-    from transformers import AutoTokenizer
-
+    host, base = _shared.get(kind, (None, ""))
+    if host is None or host.ended:
+        _shared.pop(kind, None)
+        return None
+    if not is_adapter(path):
+        return LocalModel(host, name, weights=base, reflects=_reflects(path))
+    if not _mixes(path, host.engine.model):
+        return None
+    adapter = Adapter.read(path)
     try:
-        return AutoTokenizer.from_pretrained(place, trust_remote_code=False)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        if Path(place).is_dir():
-            raise ProviderError(f"no tokenizer in {place}: save one there with tokenizer.save_pretrained({place!r})") from error
-        raise ProviderError(f"can't fetch {place} from the Hub: {first_line(error)}") from error
+        weights = _with_room(host, adapter, lambda loaded: host.adapters.fingerprint(loaded, base))
+    except ProviderError as error:
+        log.warning("%s: it is merged into a base of its own", error)
+        return None
+    return LocalModel(host, name, adapter=adapter, weights=weights, tokenizer=load_tokenizer(path), reflects=_reflects(path))
 
 
-def _load_model(path: str, base: str, dtype: Any) -> Any:
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
-
-    try:
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, trust_remote_code=False)
-        if is_adapter(path):
-            from peft import PeftModel
-
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # peft reads a name that transformers is about to rename
-                model = PeftModel.from_pretrained(model, path).merge_and_unload()
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise ProviderError(f"can't load the model {path}: {first_line(error)}") from error
-    return model
+def _with_room(host: Host, adapter: Adapter, use: Callable[[Adapter], _T]) -> _T:
+    """What `use` returns while the adapter is loaded, as soon as one that is in use leaves room for it."""
+    while True:
+        found: list[_T] = host.call(lambda: [use(adapter)] if host.adapters.bring(adapter) else [])
+        if found:
+            return found[0]
+        time.sleep(0.02)
 
 
-def _device(name: str) -> str:
-    import torch
+def _mixes(path: str, base: Any) -> bool:
+    """True when the adapter can share that base: plain LoRA, and the tokenizer of the base."""
+    from core.providers.adapters import why_not_mixed
 
-    if name != "auto":
-        try:
-            torch.empty(0, device=name)
-        except (RuntimeError, AssertionError) as error:
-            raise ConfigError(f"DEVICE {name!r} is not usable here ({first_line(error)}): choose auto or cpu") from error
-        return name
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    model = base.get_base_model() if hasattr(base, "get_base_model") else base
+    reason = why_not_mixed(path, model)
+    if not reason and (Path(path) / "tokenizer_config.json").is_file():
+        own, ours = load_tokenizer(path), load_tokenizer(base_of(path))
+        reason = None if (own.get_vocab(), own.eos_token_id) == (ours.get_vocab(), ours.eos_token_id) else "it has a tokenizer of its own"
+    if reason:
+        log.info("%s can't share its base (%s): it is merged into a base of its own", path, reason)
+    return reason is None
 
 
-def _require_local_extra() -> None:
-    from importlib.util import find_spec
+def _host(weights: Any, tokenizer: Any, name: str, kind: _Kind) -> Host:
+    from core.providers.host import Host
 
-    missing = [name for name in ("torch", "transformers", "peft") if find_spec(name) is None]
-    if missing:
-        raise ConfigError(f'in-process models need {", ".join(missing)}: pip install "ratchet-agents[local]"')
+    return Host(
+        weights,
+        tokenizer,
+        name,
+        rows=kind.rows,
+        threads=kind.threads,
+        prefix_bytes=kind.prefix_bytes,
+        adapters=kind.adapters,
+        patience=lambda: PATIENCE,
+    )
+
+
+def _size(weights: Any) -> int:
+    return sum(parameter.numel() for parameter in weights.parameters())
+
+
+def _reflects(path: str) -> bool:
+    """The embedded model has never learnt to look back at a failure."""
+    return Path(base_of(path)) != EMBEDDED_DIRECTORY

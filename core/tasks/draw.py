@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
+from typing import Any
 
 from core.errors import TaskError
 from core.registry import SOURCES, resolve
+from core.tasks.problem import Problem
 from core.tasks.splits import shown_in_pretraining, split_of
 from core.types import Split, Task
 
@@ -16,8 +18,8 @@ TRIES = 2_000
 def draw(
     source: str, count: int, split: Split, rng: random.Random, levels: Sequence[int] = (1, 2, 3, 4), known: Container[str] = ()
 ) -> list[Task]:
-    """`count` tasks whose keys are new and not `known`, never one that pretraining has shown. Raises TaskError when they run out."""
-    generate = resolve(SOURCES, source)
+    """`count` tasks of a source, such as "math" or "gym:countdown", whose keys are new and not `known`, never one that pretraining has shown. Raises TaskError when they run out."""
+    generate = _generator(source)
     tasks: list[Task] = []
     seen: set[str] = set()
     for i in range(count):
@@ -32,3 +34,15 @@ def draw(
         seen.add(task.key)
         tasks.append(task)
     return tasks
+
+
+def _generator(source: str) -> Callable[[random.Random, int], Problem]:
+    """The generator of that name; with a colon, of a family of it."""
+    name, _, family = source.partition(":")
+    generate: Any = resolve({**SOURCES, "gym": "core.tasks.gym:source"}, name)
+    if name == "gym":
+        if not family:
+            raise TaskError("the gym has many families: name one, such as gym:countdown")
+        generate = generate(family)
+    found: Callable[[random.Random, int], Problem] = generate
+    return found

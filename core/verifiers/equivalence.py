@@ -23,6 +23,8 @@ NO_REFERENCE_VALUES = frozenset(("", "nan", "null", "n/a", "inf"))
 LETTER = re.compile(r"[A-Za-z]", re.ASCII)
 NAMED = re.compile(r"([A-Za-z](?:\([A-Za-z]\))?) ?= ?([^=]+)", re.ASCII)
 
+HEXADECIMAL = re.compile(r"(?<![\w.])0[xX][0-9A-Fa-f]", re.ASCII)
+
 
 def compare(reference: str, answer: str, wall: float = WALL) -> Reply:
     """Whether an answer means the same as a reference. What needs algebra may take `wall` seconds."""
@@ -33,6 +35,8 @@ def compare(reference: str, answer: str, wall: float = WALL) -> Reply:
         return Reply.UNREADABLE_REFERENCE
     if wanted == given:
         return Reply.SAME
+    if HEXADECIMAL.search(wanted):  # else 0x9 would be nought times x times nine
+        return Reply.UNREADABLE_REFERENCE
     in_words = compare_words(wanted, given)
     if in_words is not None:
         return in_words

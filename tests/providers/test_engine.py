@@ -21,7 +21,8 @@ from transformers import (
 )
 
 from core.errors import ProviderError
-from core.providers.engine import Engine, Job, _draw, _nucleus, _Row
+from core.providers.draw import Drawn, draw, nucleus, uniform
+from core.providers.engine import Engine, Job, _Row
 from core.providers.local import EMBEDDED_DIRECTORY
 from core.types import Sampling
 
@@ -265,17 +266,17 @@ def test_a_model_that_decodes_otherwise_with_a_cache_than_without_is_refused(tok
 def test_the_nucleus_is_the_smallest_set_that_holds_top_p():
     probabilities = torch.tensor([[0.125, 0.5, 0.375]] * 4)
 
-    kept = _nucleus(probabilities.clone(), [0.5, 0.6, 1.0, 0.0])
+    kept = nucleus(probabilities.clone(), [0.5, 0.6, 1.0, 0.0])
 
     assert (kept > 0).tolist() == [[False, True, False], [False, True, True], [True, True, True], [False, True, False]]
 
 
 def test_draws_follow_the_probabilities():
     logits = torch.tensor([[0.5, 0.3, 0.2]]).log().expand(6_000, 3)
-    rows = [_Row(Job([7], 1, Sampling(temperature=1.0)), 0, seed, 9) for seed in range(6_000)]
+    wishes = [Drawn(1.0, 1.0, uniform(seed, 0)) for seed in range(6_000)]
 
-    tokens, logprobs = _draw(logits, rows)
+    tokens, logprobs = draw(logits, wishes)
 
-    shares = torch.bincount(tokens, minlength=3) / len(rows)
+    shares = torch.bincount(tokens, minlength=3) / len(wishes)
     assert shares.tolist() == pytest.approx([0.5, 0.3, 0.2], abs=0.03)
     assert logprobs.exp().tolist() == pytest.approx([[0.5, 0.3, 0.2][t] for t in tokens.tolist()])

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 from core.config import Settings
 from core.errors import ConfigError, ProviderError
 from core.providers import connect
+from core.providers.host import Host
 from core.providers.local import EMBEDDED_DIRECTORY, LocalModel, base_of, fingerprint, load
 from core.types import Message, Model, Request, Sampling
 
@@ -131,7 +132,7 @@ def test_a_failure_while_decoding_is_told_to_all_who_wait_and_to_all_who_come(ow
     def broken():
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(own_model._engine, "step", broken)
+    monkeypatch.setattr(own_model.host.engine, "step", broken)
 
     async def together():
         return await asyncio.gather(*(own_model.complete(question(n)) for n in range(3)), return_exceptions=True)
@@ -145,7 +146,7 @@ def test_a_job_that_the_engine_refuses_leaves_nobody_waiting(own_model, monkeypa
     def refuse(job):
         raise ValueError("no")
 
-    monkeypatch.setattr(own_model._engine, "add", refuse)
+    monkeypatch.setattr(own_model.host.engine, "add", refuse)
 
     async def together():
         return await asyncio.gather(*(own_model.complete(question(n)) for n in range(3)), return_exceptions=True)
@@ -171,13 +172,13 @@ def test_a_cancelled_request_does_not_hold_up_the_others(own_model):
 def test_batches_do_not_depend_on_how_long_clients_think(own_model, monkeypatch):
     """What a step decodes together is the same however long each client takes to come back."""
     steps = []
-    decode = own_model._engine._decode
+    decode = own_model.host.engine._decode
 
     def recorded():
-        steps.append([(row.job.sampling.seed, row.sample, len(row.written)) for row in own_model._engine._rows])
+        steps.append([(row.job.sampling.seed, row.sample, len(row.written)) for row in own_model.host.engine._rows])
         return decode()
 
-    monkeypatch.setattr(own_model._engine, "_decode", recorded)
+    monkeypatch.setattr(own_model.host.engine, "_decode", recorded)
 
     async def client(number, rng):
         with own_model.session():
@@ -195,13 +196,13 @@ def test_batches_do_not_depend_on_how_long_clients_think(own_model, monkeypatch)
 
 def test_a_client_that_does_not_come_back_is_waited_for_once_and_not_at_every_token(own_model, monkeypatch):
     monkeypatch.setattr("core.providers.local.PATIENCE", 0.1)
-    waits, wait_for = [], own_model._turn.wait_for
+    waits, wait_for = [], own_model.host.turn.wait_for
 
     def recorded(predicate, timeout=None):
         waits.append(bool(wait_for(predicate, timeout)))
         return waits[-1]
 
-    monkeypatch.setattr(own_model._turn, "wait_for", recorded)
+    monkeypatch.setattr(own_model.host.turn, "wait_for", recorded)
 
     async def idle_next_to_busy():
         with own_model.session():
@@ -226,8 +227,8 @@ def test_sessions_with_two_models_are_kept_apart(own_model, model):
     one, other = asyncio.run(both())
 
     assert texts(one) == texts(other)
-    assert not own_model._sessions
-    assert not model._sessions
+    assert not own_model.host.sessions
+    assert not model.host.sessions
 
 
 @pytest.mark.parametrize(("times", "told"), [(400, r"are \d+ tokens"), (100_000, r"are at least \d+ tokens")])
@@ -256,7 +257,7 @@ def test_an_adapter_is_served_merged_under_a_fingerprint_of_its_own(model, adapt
     assert tuned.name == str(adapter)
     assert tuned.fingerprint != model.fingerprint
     assert tuned.probe() != pytest.approx(model.probe(), abs=1e-3)
-    assert not any("lora" in name for name in tuned._engine.model.state_dict())
+    assert not any("lora" in name for name in tuned.host.engine.model.state_dict())
     assert len(ask(tuned).completions) == 1
     asyncio.run(tuned.close())
 
@@ -348,7 +349,7 @@ def test_a_device_that_is_not_there_is_told():
 def test_a_tokenizer_without_a_chat_template_reads_the_plain_texts():
     weights, tokenizer = load("embedded", "cpu")
     tokenizer.chat_template = None
-    plain = LocalModel(weights, tokenizer, "plain")
+    plain = LocalModel(Host(weights, tokenizer, "plain"), "plain")
 
     assert plain._render((Message("system", "Be brief."), Message("user", "Solve 2+2"))) == tuple(
         tokenizer("Be brief.\n\nSolve 2+2\n\n")["input_ids"]
