@@ -134,8 +134,8 @@ def _run(tool: Tool, arguments: dict[str, Any]) -> str:
 
 def calculator(expression: str) -> str:
     """Exact arithmetic: numbers, + - * / ^ and brackets."""
-    from core.verifiers.formula import show
-    from core.verifiers.question import read_question
+    from core.verifiers.math.formula import show
+    from core.verifiers.math.question import read_question
 
     question = read_question(f"Calculate {expression}")
     if question is None:

@@ -15,6 +15,8 @@ from core.search.events import Event
 from core.tasks.splits import split_of
 from core.types import Model, NodeRecord, Outcome, Result, Reward, Run, Task, Trace, Usage, Verdict, best_first
 
+NO_ANSWER = "the search ended without an answer: raise SEARCH_CALLS"
+
 
 @dataclass(slots=True)
 class Attempts:
@@ -89,39 +91,38 @@ def result_of(search: Attempts, *, vote: bool = False) -> Result:
     seconds = time.monotonic() - search.started
     chosen = _most_given(search.attempts) if vote else _choose(search.attempts)
     if chosen is None:
-        return failed(search.task, "the search ended without an answer: raise SEARCH_CALLS", seconds, search)
-    return Result(
-        answer=chosen.answer,
-        text=chosen.text,
-        domain=search.task.domain,
-        worker=search.npc.name,
-        verified=chosen.verified,
-        verdict=chosen.verdict,
-        reward=chosen.reward,
-        steps=chosen.steps,
-        run_id=search.run_id,
-        usage=search.usage,
-        seconds=seconds,
-        model=search.model.name,
-        fingerprint=search.model.fingerprint,
-    )
+        nothing = failed(search.task, NO_ANSWER, seconds)
+        return nothing.replace(worker=search.npc.name, run_id=search.run_id, usage=search.usage, model=search.model.name)
+    return _result(chosen, search.usage, seconds)
 
 
-def failed(task: Task, error: str, seconds: float, search: Attempts | None = None) -> Result:
+def result_of_run(run: Run) -> Result:
+    """The result that a stored run gave when it was made."""
+    if run.strategy == "self_consistency":  # of answers with as many votes the first that was given counts, and not the best
+        chosen = _most_given(sorted(run.traces, key=lambda trace: [int(part) for part in trace.node.split(".") if part]))
+    else:
+        chosen = _choose(run.traces)
+    if chosen is None:
+        nothing = failed(run.task, run.error or NO_ANSWER, run.seconds)
+        return nothing.replace(worker=run.worker, run_id=run.id, usage=run.usage, model=run.model)
+    return _result(chosen, run.usage, run.seconds)
+
+
+def failed(task: Task, error: str, seconds: float) -> Result:
     """A result that says why there is no answer."""
     return Result(
         answer=None,
         text="",
         domain=task.domain,
-        worker=search.npc.name if search else "",
+        worker="",
         verified=False,
         verdict=Verdict(Outcome.ERROR, None, error),
         reward=None,
         steps=(),
-        run_id=search.run_id if search else "",
-        usage=search.usage if search else Usage(),
+        run_id="",
+        usage=Usage(),
         seconds=seconds,
-        model=search.model.name if search else "",
+        model="",
         error=error,
     )
 
@@ -140,6 +141,24 @@ def derive(*parts: object) -> int:
 def new_id() -> str:
     """32 hex digits that sort by time, so that rows can move between databases with their keys."""
     return f"{time.time_ns() // 1000:014x}{uuid.uuid4().hex[:18]}"
+
+
+def _result(chosen: Trace, usage: Usage, seconds: float) -> Result:
+    return Result(
+        answer=chosen.answer,
+        text=chosen.text,
+        domain=chosen.task.domain,
+        worker=chosen.worker,
+        verified=chosen.verified,
+        verdict=chosen.verdict,
+        reward=chosen.reward,
+        steps=chosen.steps,
+        run_id=chosen.run_id,
+        usage=usage,
+        seconds=seconds,
+        model=chosen.model,
+        fingerprint=chosen.fingerprint,
+    )
 
 
 def _choose(attempts: Sequence[Trace]) -> Trace | None:

@@ -24,7 +24,8 @@ from core.search.drivers import Proposal, drive
 from core.search.events import Event, EventLog, children_of, read_log, usage_of
 from core.search.search import Search
 from core.search.tree import Child, Plan, Policy, Ticket
-from core.types import Completion, Domain, Message, Model, Reply, Request, Result, Run, Sampling, Task, Trace, Usage
+from core.tasks.spelling import spelled
+from core.types import Completion, Domain, Message, Model, Outcome, Reply, Request, Result, Run, Sampling, Task, Trace, Usage
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,11 @@ class Question:
     model: Model
     strategy: str
     confidence: float
+
+
+def log_path(log_dir: Path, key: str) -> Path:
+    """Where the events of the search with that key are kept until its run is stored."""
+    return log_dir / "searches" / f"{key}.jsonl"
 
 
 class Inference:
@@ -76,13 +82,10 @@ class Inference:
             started=time.monotonic(),
             created=time.time(),
         )
-        self.policy: Policy = resolve(STRATEGIES, question.strategy)(self._plan())
-        self.search = Search(
-            self.policy, self._budget(), estimate=self._estimate, emit=self._emit, elapsed=lambda: time.monotonic() - self.attempts.started
-        )
+        self._begin()
         self.events: list[Event] = []
         self._judged: dict[int, list[Trace]] = {}
-        self.log_path = log_dir / "searches" / f"{self.key}.jsonl" if log_dir else None
+        self.log_path = log_path(log_dir, self.key) if log_dir else None
         self._listener = emit
         self._log: EventLog | None = None
         self.error: str | None = None
@@ -91,8 +94,10 @@ class Inference:
     def key(self) -> str:
         """The same for the same question to the same weights under the same settings: such a search goes the same way."""
         a, s = self.attempts, self.settings
-        parts = (a.task.id, a.task.prompt, a.model.name, a.model.fingerprint, a.strategy, a.seed, a.npc.primary_directive)
-        return sha256(repr((*parts, self._plan(), self._budget(), s.TEMPERATURE, s.MAX_TOKENS)).encode()).hexdigest()[:32]
+        worker = (a.model.name, a.model.fingerprint, a.strategy, a.seed, a.npc.primary_directive)
+        judged = (s.VERIFIED_BY, *(sorted(each.items()) for each in (s.VERIFIERS, s.REWARD_WEIGHTS, s.SEARCH_SIGNALS)))
+        parts = (a.task.id, spelled(a.task), worker, judged, self._plan(), self._budget(), s.TEMPERATURE, s.MAX_TOKENS)
+        return sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
     async def run(self) -> Result:
         """Search to the end. The run can be had afterwards, also when this raises."""
@@ -115,6 +120,12 @@ class Inference:
         """The run is stored: its log is not needed any more."""
         if self.log_path:
             self.log_path.unlink(missing_ok=True)
+
+    def _begin(self) -> None:
+        self.policy: Policy = resolve(STRATEGIES, self.attempts.strategy)(self._plan())
+        self.search = Search(
+            self.policy, self._budget(), estimate=self._estimate, emit=self._emit, elapsed=lambda: time.monotonic() - self.attempts.started
+        )
 
     def _plan(self) -> Plan:
         s = self.settings
@@ -170,7 +181,8 @@ class Inference:
             return ()
         header = {"key": self.key}
         try:
-            events = [event for event in read_log(self.log_path, header) if event.kind in ("ask", "tell")]
+            # what was broken off is still to be answered; what failed was asked for again, as another ticket
+            events = [event for event in read_log(self.log_path, header) if event.kind in ("ask", "tell", "fail")]
             begun = self.search.replay(events)
             for event in events:
                 if event.kind == "tell":
@@ -179,11 +191,13 @@ class Inference:
             self._log = EventLog(self.log_path, header)
         except SearchError as error:
             log.warning("this search can't be resumed if it is broken off: %s", error)
+            self._begin()
+            self.events, self.attempts.attempts, self.attempts.usage = [], [], Usage()
             return ()
         return begun
 
     def _recall(self, event: Event) -> None:
-        """Attempts of a replayed search are judged again: that costs no call."""
+        """Attempts of a replayed search are judged again: that costs no call. One that failed and would not now had been cut off."""
         usage, children = usage_of(event), children_of(event)
         self.attempts.usage += usage
         if not event.data["grows"]:
@@ -193,7 +207,11 @@ class Inference:
         for index, child in enumerate(children, event.data["first"]):
             if child.terminal:
                 path = f"{event.path}.{index}" if event.path else str(index)
-                self.attempts.attempts.append(self._finish(prefix + child.text, path, True, shared(usage, len(children))))
+                share = shared(usage, len(children))
+                trace = self._finish(prefix + child.text, path, True, share)
+                if child.outcome is Outcome.FAIL and trace.verdict.outcome is not Outcome.FAIL:
+                    trace = self._finish(prefix + child.text, path, False, share)
+                self.attempts.attempts.append(trace)
 
     def _max_tokens(self) -> int:
         return self.attempts.npc.max_tokens or self.settings.MAX_TOKENS

@@ -33,6 +33,7 @@ class Judging:
         self._weights = checked_weights(settings.REWARD_WEIGHTS)
         self._with_steps = with_steps
         self._process = process
+        self.guided_by = str(getattr(process, "fingerprint", ""))
 
     def verdict(self, task: Task, text: str, *, complete: bool) -> Verdict:
         """The verdict on a finished text. What was cut off fails; evidence that the settings don't accept verifies nothing."""

@@ -7,9 +7,9 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from agents.npc import NPC
 from agents.workers import hire
 from core.attempts import failed
+from core.batches import OnResult, Session, alike, answer_all, answered, watched
 from core.config import EMBEDDED, Settings
 from core.errors import ConfigError, RatchetError, SearchError, StoreError, TaskError
-from core.inference import Inference, Question
+from core.inference import Inference, Question, log_path
 from core.judging import Judging
+from core.memory import Memory
 from core.providers import connect
-from core.providers.remote import together
 from core.registry import STORES, STRATEGIES, resolve
 from core.routing import router
 from core.search.events import Event
@@ -37,27 +38,12 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class _Session(ExitStack):
-    """What one client tells a model that batches: I am here, wait for my next request.
-
-    It stays open from one task to the next, so that batches don't depend on who is quicker, and is left when the client turns to
-    another model, which would wait in vain.
-    """
-
-    _model: Model | None = None
-
-    def move_to(self, model: Model) -> None:
-        if model is not self._model:
-            self.close()
-            self._model = model
-            self.enter_context(getattr(model, "session", nullcontext)())
-
-
 class Orchestrator:
     """Ask it questions. With `enable_logging` every search, its tree and every attempt go to `<log_dir>/traces.sqlite`.
 
     Safe to use from any thread and inside a running event loop. `close` it, or use it in a `with`, to be sure that the log is written.
-    `verify` replaces the domains' verifiers and the checks of single steps with one function: for experiments.
+    `verify` replaces the domains' verifiers and the checks of single steps with one function: for experiments. With CACHE a verified
+    answer is given again, at once: its result says `cached`, its `run_id` is the first one's, and nothing of it is logged.
     """
 
     def __init__(
@@ -74,6 +60,8 @@ class Orchestrator:
         self._judging = Judging(self.verifiers, self.settings, with_steps=verify is None)
         self._finished: list[Inference] = []
         self.log_dir = Path(log_dir)
+        remembers = self.settings.CACHE != "off"
+        self._memory = Memory(self.settings, self._judging, self.log_dir, own_verify=verify is not None) if remembers else None
         self._logging = enable_logging
         self._store = self._open_store() if enable_logging else None
         self._unlogged = 0
@@ -139,12 +127,16 @@ class Orchestrator:
         *,
         strategy: str | None = None,
         concurrency: int | None = None,
-        on_result: Callable[[Result], None] | None = None,
+        on_result: OnResult | None = None,
+        progress: bool = False,
+        resume: bool = False,
     ) -> list[Result]:
         """Answer many questions side by side, results in the order of the questions; one that fails carries its `error`.
 
-        `on_result` is called with each result as it comes, on the orchestrator's own thread. Raises TaskError for a question that
-        can't be asked and ConfigError for a strategy that doesn't exist, before anything is answered.
+        `on_result` is called with each result as it comes, on the orchestrator's own thread; `progress` shows a bar on stderr, in a
+        terminal. With `resume` a search that stands in the log, of the same task by the same worker with the same settings and seed,
+        is not made again: its result is given as it was then. Raises TaskError for a question that can't be asked and ConfigError for
+        a strategy that doesn't exist, before anything is answered.
         """
         if isinstance(tasks, str):
             raise TaskError("infer_many takes a list of questions: use infer for a single one")
@@ -154,7 +146,10 @@ class Orchestrator:
         concurrency = self.settings.CONCURRENCY if concurrency is None else concurrency
         if concurrency < 1:
             raise ConfigError(f"concurrency is {concurrency}: choose 1 or more")
-        return self._run(self._infer_many(asked, strategy, min(concurrency, len(asked)), on_result))
+        if resume and not self._logging:
+            raise ConfigError("resume goes by the log: create the Orchestrator with enable_logging=True")
+        with watched(len(asked), on_result, shown=progress) as tell:
+            return self._run(self._infer_many(asked, strategy, concurrency, tell, resume))
 
     @property
     def lost(self) -> int:
@@ -223,6 +218,8 @@ class Orchestrator:
         await asyncio.gather(*under_way, return_exceptions=True)
         for model in self._models.values():
             await model.close()
+        if self._memory:
+            self._memory.close()
         await self._loop.shutdown_default_executor()
 
     def _task(self, query: str | Task, domain: str | None, expected: object) -> Task:
@@ -255,26 +252,38 @@ class Orchestrator:
         there = self._models.get(npc.model_spec)
         return await asyncio.to_thread(self._model, npc) if there is None else there
 
-    async def _infer_many(
-        self, tasks: Sequence[Task], strategy: str, width: int, on_result: Callable[[Result], None] | None
-    ) -> list[Result]:
-        results: list[Result | None] = [None] * len(tasks)
-        left = iter(range(len(tasks)))
+    async def _infer_many(self, tasks: Sequence[Task], strategy: str, width: int, on_result: OnResult, resume: bool) -> list[Result]:
         for domain in sorted({task.domain for task in tasks}):
             with suppress(RatchetError):  # each of its tasks will tell
                 await self._connected(hire(domain, self.settings))
+        keys = [self._key(task, strategy) for task in tasks] if resume else [None] * len(tasks)
+        there = await asyncio.to_thread(self._answered, keys) if resume else {}
 
-        async def client() -> None:
-            with _Session() as session:
-                for i in left:
-                    result = results[i] = await self._infer_safely(tasks[i], strategy, session)
-                    if on_result:
-                        on_result(result)
+        async def answer(place: int, session: Session) -> Result:
+            found = there.get(keys[place])
+            return await self._infer_safely(tasks[place], strategy, session) if found is None else found
 
-        await together([client() for _ in range(width)])
-        return [result for result in results if result is not None]
+        return await answer_all(alike(keys), width, answer, on_result)
 
-    async def _infer_safely(self, task: Task, strategy: str, session: _Session) -> Result:
+    def _key(self, task: Task, strategy: str) -> str | None:
+        """Of the search that would be made; None when its model is not there."""
+        npc = hire(task.domain, self.settings)
+        model = self._models.get(npc.model_spec)
+        return Inference(Question(task, npc, model, strategy, 0.0), self.settings, self._judging).key if model else None
+
+    def _answered(self, keys: Sequence[str | None]) -> Mapping[str | None, Result]:
+        """What the store holds; the log of a search that was killed just after it was stored is of no more use."""
+        if self._store is None:
+            return {}
+        with suppress(StoreError):  # what could not be written is counted in `lost`
+            self.flush()
+        there: dict[str | None, Result] = {}
+        for key, result in answered(self._store.place, [key for key in keys if key]).items():
+            there[key] = result
+            log_path(self.log_dir, key).unlink(missing_ok=True)
+        return there
+
+    async def _infer_safely(self, task: Task, strategy: str, session: Session) -> Result:
         started = time.monotonic()
         try:
             return await self._infer(task, strategy, session)
@@ -282,19 +291,20 @@ class Orchestrator:
             return failed(task, str(error), time.monotonic() - started)
 
     async def _infer(
-        self, task: Task, strategy: str, session: _Session | None = None, listener: Callable[[Event], None] | None = None
+        self, task: Task, strategy: str, session: Session | None = None, listener: Callable[[Event], None] | None = None
     ) -> Result:
         npc = hire(task.domain, self.settings)
         model = await self._connected(npc)
-        if session:
-            session.move_to(model)
-            return await self._search(task, npc, model, strategy, listener)
-        with _Session() as own:
-            own.move_to(model)
-            return await self._search(task, npc, model, strategy, listener)
+        if self._memory and (found := await asyncio.to_thread(self._memory.find, task, npc, model)):
+            return found
+        with nullcontext(session) if session else Session() as client:
+            client.move_to(model)
+            result = await self._search(Question(task, npc, model, strategy, self._route(task.prompt)[1]), listener)
+        if self._memory:
+            await asyncio.to_thread(self._memory.keep, task, npc, result)
+        return result
 
-    async def _search(self, task: Task, npc: NPC, model: Model, strategy: str, listener: Callable[[Event], None] | None) -> Result:
-        question = Question(task, npc, model, strategy, self._route(task.prompt)[1])
+    async def _search(self, question: Question, listener: Callable[[Event], None] | None) -> Result:
         log_dir = self.log_dir if self._store else None
         inference = Inference(question, self.settings, self._judging, emit=listener, log_dir=log_dir)
         try:

@@ -44,17 +44,17 @@ PROVIDERS: dict[str, str] = {
 }
 
 STEP_CHECKS: dict[str, str] = {
-    "math": "core.verifiers.steps:check_steps",
-    "logic": "core.verifiers.logic_steps:check_steps",
-    "factual": "core.verifiers.factual_quotes:check_steps",
-    "analysis": "core.verifiers.analysis:check_steps",
+    "math": "core.verifiers.math.steps:check_steps",
+    "logic": "core.verifiers.logic.steps:check_steps",
+    "factual": "core.verifiers.factual.quotes:check_steps",
+    "analysis": "core.verifiers.analysis.verifier:check_steps",
 }
 
 STEP_VALUES: dict[str, str] = {
-    "math": "core.verifiers.steps:step_value",
-    "logic": "core.verifiers.logic_steps:step_value",
-    "factual": "core.verifiers.factual_quotes:step_value",
-    "analysis": "core.verifiers.analysis:step_value",
+    "math": "core.verifiers.math.steps:step_value",
+    "logic": "core.verifiers.logic.steps:step_value",
+    "factual": "core.verifiers.factual.quotes:step_value",
+    "analysis": "core.verifiers.analysis.verifier:step_value",
 }
 
 STORES: dict[str, str] = {"sqlite": "logs.store:TraceStore"}
@@ -70,12 +70,12 @@ TOOLS: dict[str, str] = {
 }
 
 VERIFIERS: dict[str, str] = {
-    "math": "core.verifiers.math:verify",
+    "math": "core.verifiers.math.verifier:verify",
     "code": "core.verifiers.code:verify",
-    "logic": "core.verifiers.logic:verify",
-    "factual": "core.verifiers.factual:verify",
-    "creative": "core.verifiers.creative:verify",
-    "analysis": "core.verifiers.analysis:verify",
+    "logic": "core.verifiers.logic.verifier:verify",
+    "factual": "core.verifiers.factual.verifier:verify",
+    "creative": "core.verifiers.creative.verifier:verify",
+    "analysis": "core.verifiers.analysis.verifier:verify",
     "gym": "core.verifiers.gym:verify",
 }
 

@@ -337,7 +337,10 @@ class Run(Record):
 
 @dataclass(frozen=True, slots=True)
 class Result(Record):
-    """The answer to one question. `text` is the whole path that led to `answer`; `error` says why there is none."""
+    """The answer to one question. `text` is the whole path that led to `answer`; `error` says why there is none.
+
+    `cached`: it is an earlier answer, of the run `run_id`; nothing was asked of a model, and nothing is logged.
+    """
 
     answer: str | None
     text: str
@@ -353,6 +356,7 @@ class Result(Record):
     model: str
     fingerprint: str | None = None
     error: str | None = None
+    cached: bool = False
 
 
 def best_first(traces: Sequence[Trace]) -> tuple[Trace, ...]:

@@ -100,6 +100,7 @@ def _ask(args: argparse.Namespace) -> int:
             result = orchestrator.infer(args.question, args.domain, args.expected, strategy=args.strategy)
     print(result.text)
     state = "verified" if result.verified else "not verified"
+    state += ", an earlier answer" if result.cached else ""
     print(f"\n{state}: {result.verdict.reason}", file=sys.stderr)
     print(f"{result.domain} worker {result.worker} ({result.model}), {result.usage.calls} calls, {result.seconds:.1f} s", file=sys.stderr)
     return 0

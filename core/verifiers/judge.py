@@ -17,7 +17,7 @@ from typing import Literal
 from core.errors import RatchetError
 from core.types import Record, Task
 from core.verifiers.base import short
-from core.verifiers.piece import undress
+from core.verifiers.creative.piece import undress
 
 log = logging.getLogger(__name__)
 

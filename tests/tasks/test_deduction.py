@@ -10,7 +10,7 @@ import pytest
 from core.answers import final_answer
 from core.tasks.deduction import LEVELS, entailment, generate, knights, puzzle, syllogism
 from core.types import Domain, Evidence, Outcome
-from core.verifiers.logic import verify
+from core.verifiers.logic.verifier import verify
 
 FAMILIES = (entailment, syllogism, knights, puzzle)
 JUNK = ("", "banana", "0", "yes and no", "unknown", "true or false", "knight", "nobody", "1 or 2")

@@ -11,8 +11,8 @@ import pytest
 from core.answers import final_answer
 from core.tasks.reading import LEVELS, generate
 from core.types import Outcome
-from core.verifiers.factual import verify
-from core.verifiers.factual_quotes import check_steps
+from core.verifiers.factual.quotes import check_steps
+from core.verifiers.factual.verifier import verify
 
 STYLES = ("direct", "terse", "careful")
 

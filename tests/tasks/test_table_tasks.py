@@ -9,10 +9,10 @@ import pytest
 
 from core.answers import final_answer
 from core.tasks.tables import FAMILIES, LEVELS, generate
-from core.verifiers.analysis import verify
-from core.verifiers.query_specs import read_spec
-from core.verifiers.table_questions import read_question
-from core.verifiers.tables import read_table
+from core.verifiers.analysis.query_specs import read_spec
+from core.verifiers.analysis.table_questions import read_question
+from core.verifiers.analysis.tables import read_table
+from core.verifiers.analysis.verifier import verify
 
 STYLES = ("direct", "terse", "careful")
 JUNK = ("", "banana", "0", "yes or no", "Answer:", "Answer: 1 2 3", "Answer: -1", "Answer: nan", "\\boxed{}")

@@ -8,7 +8,7 @@ import pytest
 
 from core.tasks.writing import LEVELS, generate
 from core.types import Domain, Outcome
-from core.verifiers.creative import verify
+from core.verifiers.creative.verifier import verify
 
 PROBLEMS = [generate(random.Random(seed), LEVELS[seed % 4]) for seed in range(240)]
 JUNK = ["", "banana", "None", "0", "the the the the", "Answer:", "The sea.", "A\nB\nC"]

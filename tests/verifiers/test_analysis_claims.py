@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.verifiers.claims import find_claims
-from core.verifiers.stated import read_number
-from core.verifiers.tables import read_table
+from core.verifiers.analysis.claims import find_claims
+from core.verifiers.analysis.stated import read_number
+from core.verifiers.analysis.tables import read_table
 
 SALES = read_table(
     "region,month,sales,Unit price ($)\nnorth,Jan,10,1.5\nnorth,Feb,20,2.5\nsouth,Jan,30,3.5\nsouth,Feb,25,3\nwest,Jan,5,1\nwest,Feb,10,2"

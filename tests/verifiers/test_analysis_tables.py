@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.verifiers.claims import find_claims
-from core.verifiers.queries import Condition, Query, QueryError, UndefinedError, recompute
-from core.verifiers.query_specs import KEYS, OPS, read_spec
-from core.verifiers.tables import SHELF, TableError, read_table, table_in_prompt
+from core.verifiers.analysis.claims import find_claims
+from core.verifiers.analysis.queries import Condition, Query, QueryError, UndefinedError, recompute
+from core.verifiers.analysis.query_specs import KEYS, OPS, read_spec
+from core.verifiers.analysis.tables import SHELF, TableError, read_table, table_in_prompt
 
 SALES = "region,month,sales\nnorth,Jan,10\nnorth,Feb,20.5\nsouth,Jan,30\nsouth,Feb,\n"
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import core.verifiers
 from core.tasks.analysis import LEVELS, generate
 from core.types import Domain, Evidence, Outcome, Task, Verdict
-from core.verifiers.analysis import check_steps, step_value, verify
+from core.verifiers.analysis.verifier import check_steps, step_value, verify
 
 CASES = [json.loads(line) for line in (Path(core.verifiers.__file__).parent / "cases" / "analysis.jsonl").read_text().splitlines()]
 SALES = "region,month,sales\nnorth,Jan,10\nnorth,Feb,20\nsouth,Jan,30\nsouth,Feb,25"

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.verifiers.constraints import FORMS, KINDS, read_constraint, shortest
-from core.verifiers.piece import cut, undress, words_of
-from core.verifiers.wordforms import forms
+from core.verifiers.creative.constraints import FORMS, KINDS, read_constraint, shortest
+from core.verifiers.creative.piece import cut, undress, words_of
+from core.verifiers.creative.wordforms import forms
 
 TIDE = "The tide comes in.\nIt takes the toys.\n\nThe tide goes out.\nIt leaves the noise."
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.verifiers.diversity import MAX_CHARACTERS, copied_run, distinct, diversity, longest_run
+from core.verifiers.creative.diversity import MAX_CHARACTERS, copied_run, distinct, diversity, longest_run
 
 SENTENCE = "the sea keeps what a river gave it"
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.verifiers import pronouncing
-from core.verifiers.pronouncing import FIRST_VOWEL, PHONE, dictionary, known, pack, pronunciations, rhyme, syllables
+from core.verifiers.creative import pronouncing
+from core.verifiers.creative.pronouncing import FIRST_VOWEL, PHONE, dictionary, known, pack, pronunciations, rhyme, syllables
 
 
 def said(word):

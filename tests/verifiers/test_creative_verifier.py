@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from core.errors import ProviderError
 from core.types import Domain, Evidence, Outcome, Task
-from core.verifiers.creative import JUDGE_WEIGHT, rank, verify
+from core.verifiers.creative.piece import MAX_PIECE, find_piece
+from core.verifiers.creative.verifier import JUDGE_WEIGHT, rank, verify
 from core.verifiers.judge import Judge
-from core.verifiers.piece import MAX_PIECE, find_piece
 
 CASES = [json.loads(line) for line in Path("core/verifiers/cases/creative.jsonl").read_text("utf-8").splitlines()]
 HAIKU = "The old pond is still\na frog leaps into the dark\nrings of water spread"

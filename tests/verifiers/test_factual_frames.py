@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.verifiers.factual_frames import answers_in
-from core.verifiers.factual_question import read_question
-from core.verifiers.passages import Source, find_quote, quotes, sentences_of, stem
+from core.verifiers.factual.frames import answers_in
+from core.verifiers.factual.passages import Source, find_quote, quotes, sentences_of, stem
+from core.verifiers.factual.question import read_question
 
 ANSWERED = """Where does Ann live? | Ann lives in Oslo. | Oslo
 Where does Ann live? | Ann lives in New York. | New York

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from core.corpus import build
 from core.tasks.factual import generate as generate_plain
 from core.types import Domain, Evidence, Outcome, Task
-from core.verifiers import factual
-from core.verifiers.factual import verify
-from core.verifiers.factual_quotes import check_steps, step_value
+from core.verifiers.factual import verifier as factual
+from core.verifiers.factual.quotes import check_steps, step_value
+from core.verifiers.factual.verifier import verify
 
-CASES = [json.loads(line) for line in Path(factual.__file__).with_name("cases").joinpath("factual.jsonl").read_text("utf-8").splitlines()]
+CASES = [json.loads(line) for line in (Path(factual.__file__).parents[1] / "cases" / "factual.jsonl").read_text("utf-8").splitlines()]
 CONTEXT = "Ann lives in Oslo. Bob lives in Rome. The red box holds 12 pens."
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.verifiers.factual_wording import Likeness, compare, words
+from core.verifiers.factual.wording import Likeness, compare, words
 
 SAME = """12 pens | Twelve pens.
 Oslo | **OSLO**

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.verifiers.formula import Equation, FormulaError, Linear, UndefinedError, finished_number, parse, parse_equation
+from core.verifiers.math.formula import Equation, FormulaError, Linear, UndefinedError, finished_number, parse, parse_equation
 
 VALUES = {
     "17*6+23": 125,

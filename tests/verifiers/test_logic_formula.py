@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.verifiers.logic_formula import MAX_DEPTH, FormulaError, parse
-from core.verifiers.logic_rewrite import show
-from core.verifiers.logic_structure import Structure, holds, signature
+from core.verifiers.logic.formula import MAX_DEPTH, FormulaError, parse
+from core.verifiers.logic.rewrite import show
+from core.verifiers.logic.structure import Structure, holds, signature
 
 SAME = [
     ("P -> Q", "P → Q", "P => Q", "P implies Q", r"P \rightarrow Q", r"P \to Q", "(P)->(Q)", "[P] -> Q"),

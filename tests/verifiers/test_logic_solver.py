@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from core.verifiers import logic_process
-from core.verifiers.logic_formula import parse
-from core.verifiers.logic_process import OPEN, Setting, _Worker, satisfiable
-from core.verifiers.logic_structure import Structure, holds
+from core.verifiers.logic import process as logic_process
+from core.verifiers.logic.formula import parse
+from core.verifiers.logic.process import OPEN, Setting, _Worker, satisfiable
+from core.verifiers.logic.structure import Structure, holds
 
 LETTERS = "PQRS"
 ENDLESS = ("forall x: exists y: L(x, y)", "forall x y z: L(x, y) & L(y, z) -> L(x, z)", "forall x: ~L(x, x)")

@@ -8,7 +8,7 @@ import pytest
 
 from core.tasks.logic import generate
 from core.types import Domain, Task
-from core.verifiers.logic_steps import check_steps, step_value
+from core.verifiers.logic.steps import check_steps, step_value
 
 PROMPT = "Ann is taller than Bob. Cid is taller than Ann. Who is the tallest?"
 PREMISES = {"kind": "entailment", "premises": ["P -> Q", "P", "Q -> R"], "conclusion": "R"}

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from core.tasks.logic import generate
 from core.types import Domain, Evidence, Outcome, Task
-from core.verifiers import logic
-from core.verifiers.logic import same_answer, verify
-from core.verifiers.logic_answers import read_assignment, read_word
-from core.verifiers.logic_ordering import read_ordering
+from core.verifiers.logic import verifier as logic
+from core.verifiers.logic.answers import read_assignment, read_word
+from core.verifiers.logic.ordering import read_ordering
+from core.verifiers.logic.verifier import same_answer, verify
 
-CASES = [json.loads(line) for line in (Path(logic.__file__).parent / "cases" / "logic.jsonl").read_text(encoding="utf-8").splitlines()]
+CASES = [json.loads(line) for line in (Path(logic.__file__).parents[1] / "cases" / "logic.jsonl").read_text(encoding="utf-8").splitlines()]
 MODUS_PONENS = {"kind": "entailment", "premises": ["P -> Q", "P", "R"], "conclusion": "Q"}
 KNAVES = {"kind": "knights", "people": ["Ann", "Bob"], "statements": {"Ann": "knave(Ann) & knave(Bob)"}}
 STATEMENTS = [

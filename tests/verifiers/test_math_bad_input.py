@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.types import Domain, Outcome, Task
-from core.verifiers.math import verify
+from core.verifiers.math.verifier import verify
 
 BOMBS = {
     "ten megabytes": "x+" * 5_000_000 + "1",

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.types import Domain, Evidence, Outcome, Task
-from core.verifiers.calculus import read_task
-from core.verifiers.math import verify
+from core.verifiers.math.calculus import read_task
+from core.verifiers.math.verifier import verify
 
 RIGHT = {
     "Differentiate x^2+3x with respect to x": ["2x + 3", "f'(x) = 3 + 2x", "dy/dx = 2x+3", "y' = 2x + 3"],

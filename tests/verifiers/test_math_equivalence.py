@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.verifiers.math import compare
-from core.verifiers.symbolic import Reply
+from core.verifiers.math.symbolic import Reply
+from core.verifiers.math.verifier import compare
 
 SAME = [
     ("42", "42"),

@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.answers import final_answer, normalise
-from core.verifiers.equivalence import readings
-from core.verifiers.expression import read, read_term
-from core.verifiers.formula import FormulaError
-from core.verifiers.numerals import number_of
-from core.verifiers.quantity import quantity_of, value_of
-from core.verifiers.question import read_question
-from core.verifiers.words import compare_words
+from core.verifiers.math.equivalence import readings
+from core.verifiers.math.expression import read, read_term
+from core.verifiers.math.formula import FormulaError
+from core.verifiers.math.numerals import number_of
+from core.verifiers.math.quantity import quantity_of, value_of
+from core.verifiers.math.question import read_question
+from core.verifiers.math.words import compare_words
 
 X, TWO, THREE = ["sym", "x"], ["num", "2"], ["num", "3"]
 READ = {

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from core.types import Domain, Outcome, Task
-from core.verifiers import math as verifier
-from core.verifiers.math import verify
+from core.verifiers.math import verifier
+from core.verifiers.math.verifier import verify
 
-FOLDER = Path(verifier.__file__).parent / "cases"
+FOLDER = Path(verifier.__file__).parents[1] / "cases"
 PAIRS = [json.loads(line) for line in (FOLDER / "math_pairs.jsonl").read_text(encoding="utf-8").splitlines()]
 CASES = [json.loads(line) for line in (FOLDER / "math.jsonl").read_text(encoding="utf-8").splitlines()]
 JUDGEMENTS = [

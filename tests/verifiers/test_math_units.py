@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.types import Domain, Outcome, Task
-from core.verifiers import units
-from core.verifiers.equivalence import compare
-from core.verifiers.math import verify
-from core.verifiers.numerals import number_of
-from core.verifiers.symbolic import Reply
-from core.verifiers.units import ANGLE, MONEY, SYMBOLS, WORDS, read_unit, scale_of
+from core.verifiers.math import units
+from core.verifiers.math.equivalence import compare
+from core.verifiers.math.numerals import number_of
+from core.verifiers.math.symbolic import Reply
+from core.verifiers.math.units import ANGLE, MONEY, SYMBOLS, WORDS, read_unit, scale_of
+from core.verifiers.math.verifier import verify
 
 SAME_UNIT = [
     ("km/h", "kilometers per hour"),

@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 from core.rewards import reward
 from core.tasks.math import LEVELS, generate
 from core.types import Domain, Evidence, Outcome, Task
-from core.verifiers import math as verifier
-from core.verifiers import symbolic
 from core.verifiers import verify as judge
-from core.verifiers.math import verify
-from core.verifiers.question import read_question
-from core.verifiers.steps import check_steps, step_value
-from core.verifiers.symbolic import Reply
+from core.verifiers.math import symbolic, verifier
+from core.verifiers.math.question import read_question
+from core.verifiers.math.steps import check_steps, step_value
+from core.verifiers.math.symbolic import Reply
+from core.verifiers.math.verifier import verify
 
 PROBLEMS = [generate(random.Random(seed), LEVELS[seed % 4]) for seed in range(400)]
 JUNK = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from core.types import Domain, Outcome, Task
-from core.verifiers.math import verify
-from core.verifiers.steps import check_steps, follows, step_value
+from core.verifiers.math.steps import check_steps, follows, step_value
+from core.verifiers.math.verifier import verify
 
 SUM = Task("Solve 17*6+23", Domain.MATH)
 EQUATION = Task("Solve for x: 3x + 7 = 25", Domain.MATH)

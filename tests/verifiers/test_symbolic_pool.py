@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from core.verifiers import symbolic
-from core.verifiers.equivalence import compare
+from core.verifiers.math import symbolic
+from core.verifiers.math.equivalence import compare
+from core.verifiers.math.symbolic import Reply
 from core.verifiers.pool import MOST, BrokenWorkerError, Pool, WallError
-from core.verifiers.symbolic import Reply
 
 ENDLESS = (r"(xy+x+y+1)^{90}(z+1)^{90}", r"((x+1)(y+1)(z+1))^{90}")
 

@@ -1,0 +1,1 @@
+"""Judges claims about data: each number recomputed from its table."""

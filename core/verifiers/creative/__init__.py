@@ -1,0 +1,1 @@
+"""Judges writing: constraints that a program can check."""

@@ -1,0 +1,1 @@
+"""Judges facts: answers against references and sources."""

@@ -1,0 +1,1 @@
+"""Judges logic: formulas and puzzles, decided by z3 in a killable process."""

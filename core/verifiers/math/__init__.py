@@ -1,0 +1,1 @@
+"""Judges mathematics: equivalence with a reference, recomputation without one."""
