@@ -27,11 +27,12 @@ log = logging.getLogger("finetune_setup")
 
 
 def collect_traces(log_dir: str | Path = "./logs") -> list[Trace]:
-    """All traces that an Orchestrator logged there. Raises StoreError when there are none."""
+    """All traces that an Orchestrator logged there, in a folder or a database's URL. Raises StoreError when there are none."""
     from logs.database import FILE
     from logs.reading import read_traces
 
-    traces = list(read_traces(log_dir)) if (Path(log_dir) / FILE).exists() else []
+    is_url = "://" in str(log_dir)
+    traces = list(read_traces(log_dir)) if is_url or (Path(log_dir) / FILE).exists() else []
     if not traces:
         raise StoreError(f"No traces found in {log_dir}: enable logging in the orchestrator before running queries")
     return traces

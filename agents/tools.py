@@ -53,6 +53,11 @@ class Tools:
     def __bool__(self) -> bool:
         return bool(self._tools)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What they are called by."""
+        return tuple(self._tools)
+
     def offer(self) -> str:
         """What a model is told about them, to be put behind the question; nothing without tools."""
         if not self._tools:

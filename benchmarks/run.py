@@ -23,6 +23,8 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "benchmarks.sandbox": ("V2",),
     "benchmarks.programs": ("V3",),
     "benchmarks.routing": ("V4",),
+    "benchmarks.evolution": ("E1", "E2"),
+    "benchmarks.store": ("M1", "M2", "M3", "M4"),
 }
 
 

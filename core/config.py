@@ -88,6 +88,12 @@ class Settings(BaseSettings):
     MIN_ROUTING_CONFIDENCE: float = Field(0.35, ge=0, le=1, description="below it a question goes to FALLBACK_DOMAIN")
     FALLBACK_DOMAIN: Domain = Field(Domain.ANALYSIS, description="where questions go that fit no domain")
 
+    STORE_URL: str | None = Field(None, description="postgresql://USER:PASSWORD@HOST/DB or sqlite:///FILE; None: SQLite in log_dir")
+    REDACT: bool = Field(True, description="secrets are taken out of what is stored")
+    REDACT_PERSONAL: bool = Field(False, description="e-mail addresses and phone numbers too")
+    OTEL_ENDPOINT: str | None = Field(None, description="OpenTelemetry collector that runs are sent to, such as http://localhost:4318")
+    OTEL_CONTENT: bool = Field(False, description="send it questions and answers too, without secrets; otherwise names and numbers only")
+
     OLLAMA_HOST: str = Field("http://127.0.0.1:11434", description="where Ollama listens")
     API_BASE: str | None = Field(None, description="base URL of an OpenAI-compatible endpoint, for litellm models")
     REQUEST_TIMEOUT: float = Field(120.0, gt=0, description="seconds one try of a request to a server may take")

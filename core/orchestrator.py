@@ -31,6 +31,7 @@ from core.types import Domain, Model, Request, Result, Sampling, Task, Verdict
 from core.verifiers import Verifiers
 
 if TYPE_CHECKING:
+    from logs.otel import Heard, Telemetry
     from logs.store import TraceStore
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class Orchestrator:
         self._memory = Memory(self.settings, self._judging, self.log_dir, own_verify=verify is not None) if remembers else None
         self._logging = enable_logging
         self._store = self._open_store() if enable_logging else None
+        self._telemetry = self._open_telemetry()
         self._unlogged = 0
         self._models: dict[str, Model] = {}
         self._loading = threading.Lock()
@@ -178,6 +180,8 @@ class Orchestrator:
                 with suppress(StoreError):  # counted in `lost`, and the logs of its searches are kept
                     self.flush()
                 self._store.close()
+            if self._telemetry:
+                self._telemetry.close()
 
     def __enter__(self) -> Self:
         return self
@@ -189,9 +193,22 @@ class Orchestrator:
         """The model that serves a domain, loaded at first use and kept."""
         return self._model(hire(domain, self.settings))
 
+    def _open_telemetry(self) -> Telemetry | None:
+        if not self.settings.OTEL_ENDPOINT:
+            return None
+        from logs.otel import Telemetry
+
+        return Telemetry(self.settings.OTEL_ENDPOINT, content=self.settings.OTEL_CONTENT)
+
     def _open_store(self) -> TraceStore | None:
         try:
-            store: TraceStore = resolve(STORES, "sqlite")(self.log_dir)
+            from logs.redact import Redactor
+
+            s = self.settings
+            where = s.STORE_URL or self.log_dir
+            kind = "postgresql" if str(where).startswith("postgres") else "sqlite"
+            redact = Redactor(personal=s.REDACT_PERSONAL) if s.REDACT else None
+            store: TraceStore = resolve(STORES, kind)(where, redact=redact)
             return store
         except StoreError as error:
             log.warning("answers will come, but nothing is logged: %s", error)
@@ -306,11 +323,12 @@ class Orchestrator:
 
     async def _search(self, question: Question, listener: Callable[[Event], None] | None) -> Result:
         log_dir = self.log_dir if self._store else None
-        inference = Inference(question, self.settings, self._judging, emit=listener, log_dir=log_dir)
+        heard = self._telemetry.listen(listener) if self._telemetry else None
+        inference = Inference(question, self.settings, self._judging, emit=heard or listener, log_dir=log_dir)
         try:
             return await inference.run()
         finally:
-            self._remember(inference)
+            self._remember(inference, heard)
 
     def _verifier_options(self) -> dict[str, Any]:
         s = self.settings
@@ -332,7 +350,9 @@ class Orchestrator:
         reply = self._run(self._model(judge).complete(Request(judge.messages(prompt), 1, sampling)))
         return reply.completions[0].text
 
-    def _remember(self, inference: Inference) -> None:
+    def _remember(self, inference: Inference, heard: Heard | None) -> None:
+        if self._telemetry:
+            self._telemetry.record(inference.record(), heard, inference.tools.names)
         if self._store is None:
             self._unlogged += self._logging
         elif self._store.put(inference.record()) and inference.error is None:

@@ -57,7 +57,10 @@ STEP_VALUES: dict[str, str] = {
     "analysis": "core.verifiers.analysis.verifier:step_value",
 }
 
-STORES: dict[str, str] = {"sqlite": "logs.store:TraceStore"}
+STORES: dict[str, str] = {
+    "sqlite": "logs.store:TraceStore",
+    "postgresql": "logs.store:TraceStore",
+}
 
 TRAINERS: dict[str, str] = {
     "sft": "finetune.trainers:sft",

@@ -1,89 +1,145 @@
-"""Traces for other programs: a CSV file that a spreadsheet can open without running what a model wrote."""
+"""Traces for other programs: CSV that a spreadsheet can open without running what a model wrote, JSON lines, Parquet, a dataset.
+
+Everything is streamed, and a file appears when it is whole.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 from uuid import uuid4
 
 from core.errors import StoreError
-from core.types import Trace
-from logs.reading import read_traces
+from logs.chosen import Wanted
+from logs.database import existing
+from logs.flat import COLUMNS, rows_at_once
+from logs.lines import line_of
+from logs.place import Place
+from logs.reading import read_runs
 
-RUNS_AS_FORMULA = tuple("=+-@\t\r\n＝＋－＠")
-_json = json.JSONEncoder(ensure_ascii=False).encode
+RUNS_AS_FORMULA = frozenset("=+-@\t\r\n＝＋－＠")
+GUARDED = tuple(place for place, kind in enumerate(COLUMNS.values()) if kind == "text")
+FLAG = tuple(COLUMNS).index("complete")
+STEPS = tuple(COLUMNS).index("steps")
+ROWS_IN_GROUP = 50_000
 
 
-def export_csv(log_dir: str | Path, path: str | Path | None = None) -> Path:
-    """One row a trace, oldest first, into `<log_dir>/traces.csv` or `path`. The file appears when it is whole.
+def export_csv(where: str | Path | Place, path: str | Path | None = None, **wanted: Unpack[Wanted]) -> Path:
+    """One row a trace, oldest first, into `path` or `traces.csv` beside the store.
 
     Text that a spreadsheet would take for a formula gets an apostrophe in front. Raises StoreError when there is no store or the
     file can't be written.
     """
-    traces = read_traces(log_dir)
-    target = Path(log_dir) / "traces.csv" if path is None else Path(path)
+    place = existing(where)
+    chunks = rows_at_once(place, wanted)
+    with _whole(_target(place, path, "traces.csv")) as (part, target), part.open("x", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(COLUMNS)
+        for chunk in chunks:
+            table.writerows(map(_guarded, chunk))
+        _sync(file)
+    return target
+
+
+def export_jsonl(where: str | Path | Place, path: str | Path | None = None) -> Path:
+    """One line a run, whole: its task, its tree, its traces. `logs.imports.import_jsonl` makes the same store of it."""
+    place = existing(where)
+    with _whole(_target(place, path, "traces.jsonl")) as (part, target), part.open("x", encoding="utf-8", newline="\n") as file:
+        for run in read_runs(place):
+            file.write(line_of(run))
+        _sync(file)
+    return target
+
+
+def export_parquet(where: str | Path | Place, path: str | Path | None = None, **wanted: Unpack[Wanted]) -> Path:
+    """One row a trace, oldest first, compressed; `steps` is a list, `metadata` and `reward_parts` are JSON. Needs pyarrow."""
+    parquet = _needed("pyarrow.parquet")
+    place = existing(where)
+    with _whole(_target(place, path, "traces.parquet")) as (part, target):
+        with parquet.ParquetWriter(part, _schema(), compression="zstd", compression_level=1) as file:
+            for batch in _batches(place, wanted):
+                file.write_batch(batch, row_group_size=ROWS_IN_GROUP)
+        _sync_path(part)
+    return target
+
+
+def as_dataset(where: str | Path | Place, path: str | Path | None = None, **wanted: Unpack[Wanted]) -> Any:
+    """A Hugging Face `Dataset` with a row a trace, mapped from the file `path` (`traces.arrow` beside the store). Needs datasets."""
+    ipc, datasets = _needed("pyarrow.ipc"), _needed("datasets")
+    place = existing(where)
+    with _whole(_target(place, path, "traces.arrow")) as (part, target):
+        with part.open("xb") as file, ipc.new_stream(file, _schema()) as stream:
+            for batch in _batches(place, wanted):
+                stream.write_batch(batch)
+        _sync_path(part)
+    return datasets.Dataset.from_file(str(target))
+
+
+def _target(place: Place, path: str | Path | None, name: str) -> Path:
+    return place.folder / name if path is None else Path(path)
+
+
+@contextmanager
+def _whole(target: Path) -> Iterator[tuple[Path, Path]]:
+    """A file to write, which takes the target's name when all is well and is gone when not."""
     part = target.with_name(f".{target.name}.{uuid4().hex}")
     try:
-        with part.open("x", encoding="utf-8", newline="") as file:
-            table = csv.writer(file)
-            table.writerow(COLUMNS)
-            table.writerows([_cell(value(trace)) for value in COLUMNS.values()] for trace in traces)
-            file.flush()
-            os.fsync(file.fileno())
+        yield part, target
         part.replace(target)
     except OSError as error:
         raise StoreError(f"can't write {target} ({error}): choose another file") from error
     finally:
         with suppress(OSError):
             part.unlink()
-    return target
 
 
-def _cell(value: Any) -> Any:
+def _sync(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_path(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _guarded(row: Sequence[Any]) -> Sequence[Any]:
     """Numbers and blanks stay as they are."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(RUNS_AS_FORMULA) else value
+    for place in GUARDED:
+        if (value := row[place]) and value[0] in RUNS_AS_FORMULA:
+            return [f"'{v}" if i in GUARDED and v and v[0] in RUNS_AS_FORMULA else v for i, v in enumerate(row)]
+    return row
 
 
-COLUMNS: dict[str, Callable[[Trace], Any]] = {
-    "id": lambda t: t.id,
-    "run_id": lambda t: t.run_id,
-    "task_id": lambda t: t.task.id,
-    "domain": lambda t: t.task.domain.value,
-    "split": lambda t: t.split.value,
-    "family": lambda t: t.task.family,
-    "level": lambda t: t.task.level,
-    "query": lambda t: t.task.prompt,
-    "reference": lambda t: t.task.reference,
-    "answer": lambda t: t.answer,
-    "text": lambda t: t.text,
-    "steps": lambda t: _json(t.steps),
-    "outcome": lambda t: t.verdict.outcome.value,
-    "score": lambda t: t.verdict.score,
-    "reason": lambda t: t.verdict.reason,
-    "evidence": lambda t: t.verdict.evidence.value,
-    "verifier": lambda t: t.verdict.verifier,
-    "verifier_version": lambda t: t.verdict.version,
-    "verdict_ms": lambda t: t.verdict.milliseconds,
-    "reward": lambda t: t.reward,
-    "reward_parts": lambda t: _json(t.reward_parts),
-    "reward_recipe": lambda t: t.reward_recipe,
-    "isolation": lambda t: t.verdict.isolation,
-    "complete": lambda t: t.complete,
-    "worker": lambda t: t.worker,
-    "directive": lambda t: t.directive,
-    "model": lambda t: t.model,
-    "fingerprint": lambda t: t.fingerprint,
-    "node": lambda t: t.node,
-    "calls": lambda t: t.usage.calls,
-    "prompt_tokens": lambda t: t.usage.prompt_tokens,
-    "completion_tokens": lambda t: t.usage.completion_tokens,
-    "cost": lambda t: t.usage.cost,
-    "seconds": lambda t: t.seconds,
-    "created": lambda t: t.created,
-    "metadata": lambda t: _json(t.task.metadata),
-}
+def _needed(module: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise StoreError(f'this needs {module.partition(".")[0]}: pip install "ratchet-agents[train]"') from error
+
+
+def _schema() -> Any:
+    arrow = _needed("pyarrow")
+    kinds = {
+        "text": arrow.string(),
+        "json": arrow.string(),
+        "number": arrow.float64(),
+        "whole": arrow.int64(),
+        "flag": arrow.bool_(),
+    }
+    return arrow.schema([(name, arrow.list_(arrow.string()) if name == "steps" else kinds[kind]) for name, kind in COLUMNS.items()])
+
+
+def _batches(place: Place, wanted: Wanted) -> Iterator[Any]:
+    arrow, schema = _needed("pyarrow"), _schema()
+    for chunk in rows_at_once(place, wanted):
+        columns: list[Any] = list(zip(*chunk, strict=True))
+        columns[STEPS] = [json.loads(steps) for steps in columns[STEPS]]
+        arrays = [arrow.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+        yield arrow.RecordBatch.from_arrays(arrays, schema=schema)

@@ -10,6 +10,7 @@ from sqlalchemy import Select, Table, select
 
 from core.tasks.splits import split_of
 from core.types import Domain, Evidence, NodeRecord, Outcome, Reward, Run, Split, Task, Trace, Usage, Verdict
+from logs.redact_run import kept_split
 from logs.tables import NODE, RUN, TASK, TRACE, Values
 
 
@@ -132,7 +133,7 @@ def _task_row(task: Task, first_seen: float) -> Values:
         "domain": task.domain.value,
         "key": task.key,
         **_asked(task),
-        "split": split_of(task).value,
+        "split": (kept_split(task) or split_of(task)).value,
         "first_seen": _known(first_seen),
     }
 

@@ -1,4 +1,4 @@
-"""The tables of the trace store, and how one version of them becomes the next.
+"""The tables of the trace store, as they are now; `logs/migrations` brings older stores there.
 
 Two questions with one key are one task, and the task keeps the wording, the reference and the split it was first seen with. How a
 run asked it stands with the run, so that a trace reads back with the words its text answers.
@@ -6,14 +6,13 @@ run asked it stands with the run, so that a trace reads back with the words its 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from sqlalchemy import JSON, BigInteger, Column, Index, Table
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 4
 
 Values = dict[str, Any]
 
@@ -34,7 +33,7 @@ class TaskRow(Base, table=True):
     key: str
     prompt: str
     reference: str | None
-    level: int | None
+    level: int | None = Field(sa_type=BigInteger)
     family: str | None
     extra: Values = Field(sa_column=Column("metadata", JSON, nullable=False))
     split: str
@@ -45,7 +44,7 @@ class RunRow(Base, table=True):
     """A question answered. `asked` is the task in the words of this run; `seed` is text, since it may have more than 64 bits."""
 
     __tablename__ = "run"
-    __table_args__ = (Index("ix_run_created", "created", "id"), Index("ix_run_key", "key"))
+    __table_args__ = (Index("ix_run_created", "created", "id"), Index("ix_run_key", "key"), Index("ix_run_task", "task_id"))
 
     id: str = Field(primary_key=True)
     task_id: str = Field(foreign_key="task.id")
@@ -77,17 +76,28 @@ class NodeRow(Base, table=True):
     place: int = Field(primary_key=True)
     path: str
     text: str
-    visits: int
+    visits: int = Field(sa_type=BigInteger)
     value: float | None
     terminal: bool
     outcome: str | None
 
 
 class TraceRow(Base, table=True):
-    """An attempt and its verdict; `place` is its rank in the run, `asked` is null when it was asked in the words of the run."""
+    """An attempt and its verdict; `place` is its rank in the run, `asked` is null when it was asked in the words of the run.
+
+    The indexes give a page of traces, newest first, for each thing they are chosen by; they hold outcome and reward so that traces of
+    the wrong ones are passed over without being read.
+    """
 
     __tablename__ = "trace"
-    __table_args__ = (Index("ix_trace_domain", "domain", "reward", "created"), Index("ix_trace_created", "created", "id"))
+    __table_args__ = (
+        Index("ix_trace_created", "created", "id"),
+        Index("ix_trace_domain", "domain", "created", "id", "outcome", "reward"),
+        Index("ix_trace_outcome", "outcome", "created", "id", "reward"),
+        Index("ix_trace_model", "model", "created", "id"),
+        Index("ix_trace_fingerprint", "fingerprint", "created", "id"),
+        Index("ix_trace_task", "task_id"),
+    )
 
     id: str = Field(primary_key=True)
     run_id: str = Field(foreign_key="run.id", index=True)
@@ -147,19 +157,51 @@ class VerdictRow(Base, table=True):
     created: float
 
 
-TASK, RUN, NODE, TRACE = TaskRow.__table__, RunRow.__table__, NodeRow.__table__, TraceRow.__table__
-VERDICT = VerdictRow.__table__
-TABLES = (TASK, RUN, NODE, TRACE)  # what a run is made of, parents before their children
+class TallyRow(Base, table=True):
+    """Sums over the traces of an hour (of the clock in UTC, as hours since 1970) that share all else in the key."""
 
-# From one schema to the next; what a version adds has a default for the rows that stand.
-UPGRADES: Mapping[int, tuple[str, ...]] = {
-    1: (
-        "ALTER TABLE trace ADD COLUMN isolation VARCHAR NOT NULL DEFAULT ''",
-        "ALTER TABLE trace ADD COLUMN details JSON NOT NULL DEFAULT '{}'",
-        "ALTER TABLE trace ADD COLUMN reward_recipe VARCHAR NOT NULL DEFAULT ''",
-        "ALTER TABLE run ADD COLUMN stopped VARCHAR",
-        "ALTER TABLE run ADD COLUMN key VARCHAR NOT NULL DEFAULT ''",
-        "ALTER TABLE run ADD COLUMN events JSON NOT NULL DEFAULT '[]'",
-        "CREATE INDEX ix_run_key ON run (key)",
-    ),
-}
+    __tablename__ = "tally"
+
+    hour: int = Field(primary_key=True)
+    domain: str = Field(primary_key=True)
+    worker: str = Field(primary_key=True)
+    model: str = Field(primary_key=True)
+    fingerprint: str = Field(primary_key=True)
+    outcome: str = Field(primary_key=True)
+    traces: int = Field(sa_type=BigInteger)
+    rewarded: int = Field(sa_type=BigInteger)
+    reward: float
+    calls: int = Field(sa_type=BigInteger)
+    prompt_tokens: int = Field(sa_type=BigInteger)
+    completion_tokens: int = Field(sa_type=BigInteger)
+    cost: float
+    seconds: float
+
+
+class FeedbackRow(Base, table=True):
+    """What somebody said of a run, of one of its traces or of one of its steps: rows are added and never changed."""
+
+    __tablename__ = "feedback"
+    __table_args__ = (
+        Index("ix_feedback_run", "run_id", "created", "id"),
+        Index("ix_feedback_trace", "trace_id"),
+        Index("ix_feedback_created", "created", "id"),
+    )
+
+    id: str = Field(primary_key=True)
+    run_id: str = Field(foreign_key="run.id", ondelete="CASCADE")
+    trace_id: str | None = Field(foreign_key="trace.id", ondelete="CASCADE")
+    node: str | None
+    who: str
+    thumb: str | None
+    rating: int | None = Field(sa_type=BigInteger)
+    comment: str | None
+    edit: str | None
+    domain: str | None
+    withdrawn: bool
+    created: float
+
+
+TASK, RUN, NODE, TRACE = TaskRow.__table__, RunRow.__table__, NodeRow.__table__, TraceRow.__table__
+VERDICT, TALLY, FEEDBACK = VerdictRow.__table__, TallyRow.__table__, FeedbackRow.__table__
+TABLES = (TASK, RUN, NODE, TRACE)  # what a run is made of, parents before their children

@@ -14,8 +14,11 @@ from sqlalchemy import Connection, insert, select, update
 
 from core.errors import StoreError
 from core.types import Record, Reward, Trace, Verdict
+from logs import tally
 from logs.database import existing, explained, open_for_writing, reading
+from logs.place import place_of
 from logs.reading import read_traces
+from logs.redact import Redactor
 from logs.rows import verdict_of, verdict_row
 from logs.tables import TRACE, VERDICT
 
@@ -38,19 +41,21 @@ def rescore(
     *,
     domain: str | None = None,
     on_trace: Callable[[Trace], None] = lambda trace: None,
+    redact: Redactor | None = None,
 ) -> Iterator[Change]:
     """Judge stored traces again, oldest first, and yield those whose outcome or score is another now.
 
     A verdict of another version, outcome or score is added to the history; one that says the same is not. Each group is one
     transaction, so that an interruption loses nothing but what was not yet judged. Raises StoreError when there is no store.
     """
+    redact = redact or Redactor()
     traces = read_traces(log_dir, domain=domain)
     engine = open_for_writing(existing(log_dir))
     try:
         while group := list(islice(traces, AT_ONCE)):
             found = []
             for trace in group:
-                found.append((trace, judge(trace)))
+                found.append((trace, redact.verdict(judge(trace))))
                 on_trace(trace)
             with engine.begin() as connection:
                 for trace, verdict in found:
@@ -60,7 +65,7 @@ def rescore(
     except StoreError:
         raise
     except OSError as error:
-        raise explained(Path(log_dir), error) from error
+        raise explained(place_of(log_dir), error) from error
     finally:
         engine.dispose()
 
@@ -93,6 +98,9 @@ def _add(connection: Connection, trace: Trace, verdict: Verdict, earned: Reward)
         first = verdict_row(trace.verdict, Reward(trace.reward, trace.reward_parts, trace.reward_recipe))
         _insert(connection, trace, first, trace.created)
     _insert(connection, trace, row, now)
+    stands = connection.execute(select(TRACE).where(TRACE.c.id == trace.id)).mappings().one()
+    tally.count(connection, [dict(stands)], -1)
+    tally.count(connection, [{**stands, **row}])
     connection.execute(update(TRACE).where(TRACE.c.id == trace.id).values(row))
 
 

@@ -18,7 +18,10 @@ TRIES = 2_000
 def draw(
     source: str, count: int, split: Split, rng: random.Random, levels: Sequence[int] = (1, 2, 3, 4), known: Container[str] = ()
 ) -> list[Task]:
-    """`count` tasks of a source, such as "math" or "gym:countdown", whose keys are new and not `known`, never one that pretraining has shown. Raises TaskError when they run out."""
+    """`count` tasks of a source, such as "math" or "gym:countdown", whose keys are new and not `known`.
+
+    Never one that pretraining has shown. Raises TaskError when they run out.
+    """
     generate = _generator(source)
     tasks: list[Task] = []
     seen: set[str] = set()

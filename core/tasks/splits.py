@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 from core.types import Split, Task
 
 GATE_BELOW = 10
 REPORT_BELOW = 20
 PRETRAIN_BELOW = 60
+KEPT_SPLIT = re.compile(r"\[redacted:split-(train|gate|report)\]$")
 
 
 def bucket(key: str) -> int:
@@ -17,7 +19,12 @@ def bucket(key: str) -> int:
 
 
 def split_of(task: Task) -> Split:
-    """Ten of a hundred tasks decide promotions, ten are reported, the rest may be trained on."""
+    """Ten of a hundred tasks decide promotions, ten are reported, the rest may be trained on.
+
+    A key that a secret was taken out of says at its end where the task stood before.
+    """
+    if mark := KEPT_SPLIT.search(task.key):
+        return Split(mark[1])
     place = bucket(task.key)
     if place < GATE_BELOW:
         return Split.GATE

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ from sample_runs import a_run, a_trace
 
 from core.errors import StoreError
 from core.types import Domain, Run, Task
-from logs.export import export_csv
+from logs.export import as_dataset, export_csv, export_parquet
+from logs.reading import read_traces
 from logs.store import TraceStore
 
 
@@ -104,3 +106,38 @@ def test_a_place_that_can_not_be_written_to_is_named(tmp_path: Path) -> None:
 def test_an_export_of_nothing_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="enable_logging=True"):
         export_csv(tmp_path)
+
+
+def test_a_table_of_parquet_holds_what_the_traces_hold(where, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    task = Task("?", Domain.MATH, level=3, metadata={"a": [1, "é"]})
+    stored(where, a_run(1, task=task, traces=(a_trace(task=task, steps=("one", "two"), reward=None),)), a_run(2))
+
+    table = parquet.read_table(export_parquet(where, tmp_path / "t.parquet")).to_pylist()
+
+    assert [row["id"] for row in table] == [t.id for t in read_traces(where)]
+    first = table[0]
+    assert (first["query"], first["level"], first["steps"], first["reward"], first["complete"]) == ("?", 3, ["one", "two"], None, True)
+    assert json.loads(first["metadata"]) == {"a": [1, "é"]}
+
+
+def test_a_table_holds_only_what_was_chosen_even_if_that_is_nothing(where, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    stored(where, a_run(1))
+
+    chosen = export_csv(where, tmp_path / "c.csv", outcome="pass")
+    nothing = export_parquet(where, tmp_path / "n.parquet", domain="code")
+
+    assert [row["id"] for row in rows(chosen)] == ["run-000001-0"]
+    assert parquet.read_table(nothing).num_rows == 0
+
+
+@pytest.mark.slow
+def test_a_dataset_is_mapped_from_a_file(where, tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    stored(where, *(a_run(number) for number in range(20)))
+
+    dataset = as_dataset(where, tmp_path / "t.arrow", outcome="pass")
+
+    assert len(dataset) == 20
+    assert dataset[0]["steps"] == ["1+1=2", "so 2"]

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
-
 import pytest
-from sample_runs import a_run, a_trace
+from sample_runs import a_run
 
 from core.errors import StoreError
 from core.rewards import reward
 from core.types import Evidence, Outcome, Verdict
-from logs.database import FILE
 from logs.reading import read_traces
 from logs.store import TraceStore
-from logs.tables import SCHEMA_VERSION
 from logs.verdicts import rescore, verdicts_of
 
 STRICTER = Verdict(Outcome.FAIL, 0.0, "it only repeats the question", Evidence.REFERENCE, "math", "9", details={"rule": "repeats"})
@@ -71,24 +66,3 @@ def test_an_unknown_trace_and_an_empty_folder_are_told(log_dir, tmp_path_factory
         verdicts_of(log_dir, "x")
     with pytest.raises(StoreError, match="no traces in"):
         rescored(tmp_path_factory.mktemp("empty"), lambda trace: STRICTER)
-
-
-def test_a_store_of_the_first_schema_is_read_and_written_after_its_upgrade(log_dir):
-    with closing(sqlite3.connect(log_dir / FILE)) as old:
-        old.execute("DROP INDEX ix_run_key")
-        for column in ("stopped", "key", "events"):
-            old.execute(f"ALTER TABLE run DROP COLUMN {column}")
-        for column in ("isolation", "details", "reward_recipe"):
-            old.execute(f"ALTER TABLE trace DROP COLUMN {column}")
-        old.execute("DROP TABLE verdict")
-        old.execute("PRAGMA user_version=1")
-        old.commit()
-
-    kept = list(read_traces(log_dir))
-    with TraceStore(log_dir) as store:
-        store.put(a_run(3, traces=(a_trace("run-000003", created=9.0, verdict=STRICTER),)))
-
-    assert kept[0].verdict.details == {}
-    assert [t.verdict.version for t in read_traces(log_dir)][-1] == "9"
-    with closing(sqlite3.connect(log_dir / FILE)) as upgraded:
-        assert upgraded.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)

@@ -1,0 +1,1 @@
+"""The parts of the genetic search in `finetune.ge`."""
