@@ -95,7 +95,11 @@ class Inference:
         """The same for the same question to the same weights under the same settings: such a search goes the same way."""
         a, s = self.attempts, self.settings
         worker = (a.model.name, a.model.fingerprint, a.strategy, a.seed, a.npc.primary_directive)
-        judged = (s.VERIFIED_BY, *(sorted(each.items()) for each in (s.VERIFIERS, s.REWARD_WEIGHTS, s.SEARCH_SIGNALS)))
+        judged = (
+            self.judging.guided_by,
+            s.VERIFIED_BY,
+            *(sorted(each.items()) for each in (s.VERIFIERS, s.REWARD_WEIGHTS, s.SEARCH_SIGNALS)),
+        )
         parts = (a.task.id, spelled(a.task), worker, judged, self._plan(), self._budget(), s.TEMPERATURE, s.MAX_TOKENS)
         return sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
@@ -114,7 +118,8 @@ class Inference:
 
     def record(self) -> Run:
         """The whole search as the store keeps it."""
-        return run_of(self.attempts, self.policy.nodes(), self.error, self.search.stopped, self.key, tuple(self.events))
+        run = run_of(self.attempts, self.policy.nodes(), self.error, self.search.stopped, self.key, tuple(self.events))
+        return run.replace(process_reward=self.judging.guided_by)
 
     def forget_log(self) -> None:
         """The run is stored: its log is not needed any more."""

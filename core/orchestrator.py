@@ -31,6 +31,7 @@ from core.types import Domain, Model, Request, Result, Sampling, Task, Verdict
 from core.verifiers import Verifiers
 
 if TYPE_CHECKING:
+    from core.process_reward import ProcessReward
     from logs.otel import Heard, Telemetry
     from logs.store import TraceStore
 
@@ -58,7 +59,7 @@ class Orchestrator:
         self.settings = settings or Settings()
         self.verifiers = verify or Verifiers(self.settings.VERIFIERS, **self._verifier_options())
         self._router = router(self.settings.ROUTER)
-        self._judging = Judging(self.verifiers, self.settings, with_steps=verify is None)
+        self._judging = Judging(self.verifiers, self.settings, with_steps=verify is None, process=self._process_reward())
         self._finished: list[Inference] = []
         self.log_dir = Path(log_dir)
         remembers = self.settings.CACHE != "off"
@@ -192,6 +193,13 @@ class Orchestrator:
     def model_for(self, domain: Domain) -> Model:
         """The model that serves a domain, loaded at first use and kept."""
         return self._model(hire(domain, self.settings))
+
+    def _process_reward(self) -> ProcessReward | None:
+        if self.settings.PROCESS_REWARD is None:
+            return None
+        from core.process_reward import load
+
+        return load(self.settings.PROCESS_REWARD)
 
     def _open_telemetry(self) -> Telemetry | None:
         if not self.settings.OTEL_ENDPOINT:

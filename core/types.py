@@ -313,7 +313,7 @@ class Run(Record):
     """One question answered: the search that was made, its tree, and every attempt that came of it, best first.
 
     `stopped` says why the search ended, `key` is the same for the same question to the same weights under the same settings, `events`
-    are what happened, as plain JSON, where they were kept.
+    are what happened, as plain JSON, where they were kept. `process_reward` is the fingerprint of the learned step values that guided it.
     """
 
     id: str
@@ -333,6 +333,7 @@ class Run(Record):
     stopped: str | None = None
     key: str = ""
     events: tuple[Mapping[str, Any], ...] = ()
+    process_reward: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,7 @@ def run_of(row: Any, nodes: Sequence[NodeRecord], traces: Sequence[Trace]) -> Ru
         created=row.created,
         error=row.error,
         stopped=row.stopped,
+        process_reward=row.process_reward,
         key=row.key,
         events=tuple(row.events),
     )
@@ -154,6 +155,7 @@ def _run_row(run: Run, task: Task) -> Values:
         "created": _known(run.created),
         "error": _mended_or_none(run.error),
         "stopped": _mended_or_none(run.stopped),
+        "process_reward": _mended(run.process_reward),
         "key": _mended(run.key),
         "events": [_plain(dict(event)) for event in run.events],
     }

@@ -65,6 +65,7 @@ class RunRow(Base, table=True):
     stopped: str | None
     key: str = Field(sa_column_kwargs={"server_default": ""})
     events: list[Values] = Field(sa_type=JSON, sa_column_kwargs={"server_default": "[]"})
+    process_reward: str = Field(sa_column_kwargs={"server_default": ""})
 
 
 class NodeRow(Base, table=True):

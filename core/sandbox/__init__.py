@@ -12,10 +12,11 @@ number that can't be guessed: a reply before its request, a second reply, or byt
 
 Tiers, and what they do not stop:
 
-namespaces   Linux. A warm interpreter forks one child per check into its own user, pid, mount, net, ipc, uts and cgroup namespaces, with a
-             root of its own, read only, Landlock, an allow-list of system calls, no capabilities and resource limits. It starts no
-             processes, only threads, so that the limits of one process are the limits of all. Not stopped: bugs of the kernel itself, and
-             guessing secrets from how long things take.
+namespaces   Linux. A warm interpreter forks one child per check into its own user, pid and mount namespaces; net, ipc, uts and cgroup
+             namespaces are apart from the host's and shared by the checks, which have no system call that reaches into them. With a root
+             of its own, read only, Landlock, an allow-list of system calls, no capabilities and resource limits. It starts no processes,
+             only threads, so that the limits of one process are the limits of all. Not stopped: bugs of the kernel itself, and guessing
+             secrets from how long things take.
 process      Everywhere. A fresh interpreter with an empty environment, resource limits, a uid of its own when the host is root, and on
              Linux Landlock and the same list of system calls where the kernel has them, less chmod and utime. Not stopped: where Landlock
              is missing, reading what the uid can read; where seccomp is missing (macOS), the network, other processes and signals to

@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from core.errors import SandboxError
 from core.sandbox.records import Limits, Tier, Usage
@@ -15,12 +15,16 @@ from core.sandbox.records import Limits, Tier, Usage
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to start. `command` is an interpreter to exec, empty for Python itself; `program` says that it runs one program and no calls."""
+    """What to start. `command` is an interpreter to exec, empty for Python itself; `program` says that it runs one program and no calls.
+
+    `ours` is a text of the host's own, run after each source in the same names.
+    """
 
     limits: Limits
     program: bool = False
     command: tuple[str, ...] = ()
     container: tuple[str, ...] = ()
+    ours: str = ""
 
 
 class Child(Protocol):
@@ -28,6 +32,8 @@ class Child(Protocol):
 
     tier: Tier
     ends: Ends
+    ending: int
+    """A descriptor that can be read once it has ended, -1 where there is none."""
 
     def finished(self) -> bool:
         """Whether it has ended, without waiting."""
@@ -67,6 +73,17 @@ class Ends:
         except OSError as error:
             self.close()
             raise SandboxError(f"no pipe for a sandbox: {error.strerror}; close files or raise `ulimit -n`") from error
+
+    @classmethod
+    def received(cls, channel: int, output: int, errors: int = -1, given: int = -1) -> Self:
+        """The near ends of a child that somebody else started; they don't block."""
+        ends = cls.__new__(cls)
+        ends.far = []
+        ends.channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=channel)
+        ends.channel.setblocking(False)
+        ends.output, ends.errors, ends.input = output, errors, given
+        ends.near = [end for end in (output, errors, given) if end >= 0]
+        return ends
 
     def close_far(self) -> None:
         """Once the child has them."""

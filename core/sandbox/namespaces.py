@@ -12,6 +12,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
+from functools import lru_cache
 from typing import Any
 
 from core.errors import SandboxError
@@ -20,6 +21,7 @@ from core.sandbox.process import ENVIRONMENT, FLAGS, HOUSE, INSIDE, base_interpr
 from core.sandbox.records import Tier, Usage
 
 PATIENCE = 20.0
+ANSWER, PLACES = 512, 8
 BOOTSTRAP = HOUSE + "from core.sandbox.inside.zygote import main\nmain(sys.argv[1])"
 ADVICE = (
     "The namespaces tier needs Linux 5.13 or newer with Landlock and seccomp, and leave to make user namespaces "
@@ -34,14 +36,11 @@ class NamespaceChild:
     tier = Tier.NAMESPACES
 
     def __init__(self, plan: Plan) -> None:
-        self.ends = Ends(plan.program)
         self.usage: Usage | None = None
-        try:
-            self.status = _spawn(plan, self.ends)
-        except BaseException:
-            self.ends.close()
-            raise
-        self.ends.close_far()
+        self.status, descriptors = _spawn(plan)
+        self.ending = self.status.fileno()
+        self.handle = descriptors[0]
+        self.ends = Ends.received(*descriptors[1:])
 
     def finished(self) -> bool:
         if self.usage is None:
@@ -53,17 +52,22 @@ class NamespaceChild:
 
     def finish(self) -> Usage:
         if self.usage is None:
-            with contextlib.suppress(OSError):
-                self.ends.channel.shutdown(socket.SHUT_RDWR)  # one that is idle leaves by itself, while the zygote wakes up
-            with contextlib.suppress(OSError):
-                self.status.shutdown(socket.SHUT_WR)
+            try:
+                signal.pidfd_send_signal(self.handle, signal.SIGKILL)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    self.status.shutdown(socket.SHUT_WR)  # the zygote kills it
             self._learn()
         assert self.usage is not None
         return self.usage
 
     def release(self) -> None:
+        """Closes what may have been closed before."""
         self.status.close()
         self.ends.close()
+        if self.handle >= 0:
+            os.close(self.handle)
+            self.handle = -1
 
     def full(self) -> bool:
         return False  # its tmpfs has an end
@@ -99,7 +103,7 @@ class Zygote:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=(far_end, host),
-                env=ENVIRONMENT,
+                env=ENVIRONMENT | {"LD_BIND_NOW": "1"},
                 cwd="/",
                 start_new_session=True,
             )
@@ -147,36 +151,45 @@ def stop_zygote() -> None:
         _zygote = None
 
 
-def _spawn(plan: Plan, ends: Ends) -> socket.socket:
-    """Ask for a fork; the socket that comes back ends it when closed, and tells how it ended."""
-    message = {
-        "limits": plan.limits.as_dict(),
-        "program": plan.program,
-        "command": plan.command,
-    }
-    stdin = ends.far_input if plan.program else os.open(os.devnull, os.O_RDONLY)
+def _spawn(plan: Plan) -> tuple[socket.socket, list[int]]:
+    """Ask for a child: a socket that ends it when closed and tells how it ended, a handle on it, and the near ends of its pipes."""
+    message, last = _message(plan), "it hung up"
+    for _ in range(2):  # once more when it has died meanwhile
+        zygote = _running()
+        near, far = _pair()
+        try:
+            with far:
+                socket.send_fds(zygote.control, [message], [far.fileno()])
+            near.settimeout(PATIENCE)
+            answer, descriptors, _, _ = socket.recv_fds(near, ANSWER, PLACES, socket.MSG_CMSG_CLOEXEC)
+        except OSError as error:
+            answer, last = b"", str(error)
+        if answer == b"1" and len(descriptors) == (5 if plan.program else 3):
+            return near, [high(descriptor) for descriptor in descriptors]
+        near.close()
+        if answer:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise SandboxError(
+                "no descriptors for a sandbox: too many files are open; raise `ulimit -n`"
+                if answer == b"1"
+                else f"isolation was refused: {answer[1:].decode('utf-8', 'replace')}; is there memory left, and `ulimit -u`?"
+            )
+        _bury(zygote)
+    raise SandboxError(f"the sandbox's zygote ended twice in a row: {last}; is there memory left, and `ulimit -u`?")
+
+
+def _pair() -> tuple[socket.socket, socket.socket]:
     try:
-        for _ in range(2):  # once more when it has died meanwhile
-            zygote = _running()
-            near, far = socket.socketpair()
-            try:
-                descriptors = [far.fileno(), ends.far_channel, ends.far_output, ends.far_errors, stdin]
-                socket.send_fds(zygote.control, [json.dumps(message).encode()], descriptors)
-                far.close()
-                near.settimeout(PATIENCE)
-                if near.recv(1):
-                    return near
-            except OSError as error:
-                last: OSError | None = error
-            else:
-                last = None
-            far.close()
-            near.close()
-            _bury(zygote)
-        raise SandboxError(f"the sandbox's zygote ended twice in a row: {last or 'it hung up'}; is there memory left, and `ulimit -u`?")
-    finally:
-        if stdin != ends.far_input:
-            os.close(stdin)
+        return socket.socketpair()
+    except OSError as error:
+        raise explain(error, "a sandbox") from error
+
+
+@lru_cache(64)
+def _message(plan: Plan) -> bytes:
+    """The kind of child that is asked for."""
+    return json.dumps({"limits": plan.limits.as_dict(), "program": plan.program, "command": plan.command, "ours": plan.ours}).encode()
 
 
 def _running() -> Zygote:

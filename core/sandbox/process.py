@@ -53,6 +53,7 @@ class ProcessChild:
 
     def __init__(self, plan: Plan) -> None:
         self.tier = Tier.CONTAINER if plan.container else Tier.PROCESS
+        self.ending = -1
         self.ends = Ends(plan.program)
         self.scratch: str | None = None
         self.disk = plan.limits.disk
@@ -117,6 +118,7 @@ class ProcessChild:
             "limits": plan.limits.as_dict(),
             "program": plan.program,
             "command": plan.command,
+            "ours": plan.ours,
             "uid": uid,
             "scratch": self.scratch,
             "harden": not inside,

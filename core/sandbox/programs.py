@@ -42,7 +42,8 @@ def run_program(
     stopped: str | None = None
     try:
         frame = to_frame([list(words), name, source])
-        mechanisms = run.line.greeting(frame)
+        run.line.begin(frame)
+        mechanisms = run.line.greeting()
         run.feed(stdin.encode("utf-8", "replace"))
     except ValueProtocolError:
         stopped = f"source: {len(source)} characters are too long, at most {MAX_FRAME} bytes are sent"

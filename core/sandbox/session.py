@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self
 
@@ -52,13 +53,29 @@ def open_session(
     proxies: Stand_ins | None = None,
     container: Sequence[str] = (),
     probed: bool = True,
+    ours: str = "",
+    wait: bool = True,
 ) -> Session:
-    """Start a sandbox around a solution. `proxies` are names in the solution that call back to the parent."""
+    """Start a sandbox around a solution. `proxies` are names in the solution that call back to the parent.
+
+    `ours` is run after the source, in the same names. It is a text of the caller's own and never one of a model or a task: it is compiled
+    outside of the confinement, once for all sessions. Without `wait` the source is still being loaded, up to `loaded` or the first call.
+    """
     if not isinstance(source, str):
         raise SandboxError(f"a solution is a text, not {type(source).__name__}")
+    _check_ours(ours)
     if probed:
         available(tier, container)
-    return Session(source, Plan(limits, container=tuple(container)), tier, proxies or {})
+    session = Session(source, Plan(limits, container=tuple(container), ours=ours), tier, proxies or {})
+    if wait:
+        session.loaded()
+    return session
+
+
+@lru_cache(64)
+def _check_ours(ours: str) -> None:
+    """A mistake in a text of the caller's own is told to the caller. Raises SyntaxError."""
+    compile(ours, "ours.py", "exec", dont_inherit=True)
 
 
 class Session:
@@ -77,6 +94,7 @@ class Session:
         self._child: Child = start(plan, tier)
         self._line = Line(self._child, plan.limits)
         self._limits = plan.limits
+        self._loading = secrets.token_hex(8)
         try:
             self._load(source)
         except BaseException:
@@ -93,6 +111,15 @@ class Session:
         if hasattr(self, "_limits"):
             self._end()
 
+    def loaded(self) -> None:
+        """Wait until the source is loaded. Raises SandboxError when the isolation was refused."""
+        if self._loading and self._stopped is None:
+            try:
+                self._hear()
+            except BaseException:
+                self._end()
+                raise
+
     def call(self, function: str, /, *args: Any, **kwargs: Any) -> CallResult:
         """What a function of the solution returns or raises. Raises SandboxError when an argument is no plain value."""
         request = secrets.token_hex(8)
@@ -103,6 +130,7 @@ class Session:
         if not self._busy.acquire(blocking=False):
             raise SandboxError("this session is in the middle of a call: open one session for each thread")
         try:
+            self.loaded()
             result = self._stopped_result() or self._ask(request, frame)
             self._results.append(result)
             return result
@@ -128,23 +156,31 @@ class Session:
         )
 
     def _load(self, source: str) -> None:
-        request = secrets.token_hex(8)
         try:
-            frame = to_frame(["load", request, source, list(self._proxies)])
+            frame = to_frame(["load", self._loading, source, list(self._proxies)])
         except ValueProtocolError:
             self._mechanisms = ("never started",)
             self._stop(f"source: {len(source)} characters are too long, at most {MAX_FRAME} bytes are sent")
             return
         try:
-            self._mechanisms = self._line.greeting(frame)
+            self._line.begin(frame)
         except ChildStopped as error:
-            why = self._stop(str(error))
-            raise SandboxError(
-                f"the sandbox ended before it began: {why}; {self._line.printed.decode('utf-8', 'replace')[-SHOWN:]}"
-            ) from None
+            raise self._never_began(error) from None
+
+    def _hear(self) -> None:
+        """The greeting, and what came of the source."""
+        request, self._loading = self._loading, ""
+        try:
+            self._mechanisms = self._line.greeting()
+        except ChildStopped as error:
+            raise self._never_began(error) from None
         result = self._await(request)
         if isinstance(result, Raised):
             self._stop(f"source: {result.kind}: {result.message}")
+
+    def _never_began(self, error: ChildStopped) -> SandboxError:
+        why = self._stop(str(error))
+        return SandboxError(f"the sandbox ended before it began: {why}; {self._line.printed.decode('utf-8', 'replace')[-SHOWN:]}")
 
     def _ask(self, request: str, frame: bytes) -> CallResult:
         try:

@@ -33,15 +33,20 @@ class Line:
         self.left = limits.wall
         self.printed = bytearray()
         self._buffer = bytearray()
-        self._listening = True
+        self._place = self.ends.channel.fileno()
+        self._poll = select.poll()
+        self._poll.register(self.ends.output, READ)
 
-    def greeting(self, first: bytes) -> tuple[str, ...]:
-        """Send the first message, and hear which mechanisms hold; the clock starts after that. Raises SandboxError, ChildStopped.
+    def begin(self, first: bytes) -> None:
+        """Send the first message. Raises ChildStopped."""
+        self.left = PATIENCE
+        self.send(first)
+
+    def greeting(self) -> tuple[str, ...]:
+        """Hear which mechanisms hold; the clock starts after that. Raises SandboxError, ChildStopped.
 
         The far side says so before it has seen anything untrusted.
         """
-        self.left = PATIENCE
-        self.send(first)
         answer = self.receive()
         self.left = self.limits.wall
         match answer:
@@ -126,16 +131,17 @@ class Line:
 
     def _wait(self, event: int) -> None:
         """Until the channel is ready. What the child prints meanwhile is kept up to its limit."""
-        channel = self.ends.channel.fileno()
-        poll = select.poll()
-        poll.register(channel, event)
-        if self._listening:
-            poll.register(self.ends.output, READ)
+        poll = self._poll
+        poll.register(self._place, event)
         while True:
             ready = self.timed_poll(poll)
-            if any(place == self.ends.output for place, _ in ready) and not self.listen():
-                poll.unregister(self.ends.output)
-            if any(place == channel for place, _ in ready):
+            found = False
+            for place, _ in ready:
+                if place == self._place:
+                    found = True
+                elif not self.listen():
+                    poll.unregister(self.ends.output)
+            if found:
                 return
 
     def timed_poll(self, poll: select.poll) -> list[tuple[int, int]]:
@@ -156,9 +162,11 @@ class Line:
     def wait_for_end(self) -> None:
         """All pipes are closed: it has ended, or it lives on in silence until its time is up. Raises ChildStopped."""
         poll = select.poll()
+        if self.child.ending >= 0:
+            poll.register(self.child.ending, READ)
         while not self.child.finished():
             start = time.monotonic()
-            poll.poll(1)
+            poll.poll(max(0.0, min(self.left, TICK)) * 1000 if self.child.ending >= 0 else 1)
             self.left -= time.monotonic() - start
             if self.left <= 0:
                 raise ChildStopped("wall")
@@ -177,9 +185,8 @@ class Line:
             return True
         except OSError as error:
             raise SandboxError(f"the output of a sandbox can't be read: {error}") from error
-        self._listening = bool(part)
         self.printed += part
         if len(self.printed) > self.limits.output:
             del self.printed[self.limits.output :]
             raise ChildStopped("output")
-        return self._listening
+        return bool(part)

@@ -79,6 +79,7 @@ def _judge_function(solution: Solution, asked: CodeTask, rng: random.Random, tie
         yield check_examples(solution, asked, rng)
     if asked.test.strip() or asked.doctest:
         with Tester(solution, asked, tier) as tester:
+            solution.session.loaded()
             if asked.doctest:
                 yield tester.doctests()
             if asked.test.strip():

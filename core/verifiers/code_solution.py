@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import marshal
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from types import TracebackType
 from typing import Any, Self
 
@@ -95,9 +92,11 @@ class Solution:
 
     def __init__(self, code: str, asked: CodeTask, tier: str) -> None:
         names = [asked.entry_point.split(".")[0]]
-        source = LOADED.format(setup=asked.setup, names=names, code=code) + compiled(FAR_SIDE)
+        source = LOADED.format(setup=asked.setup, names=names, code=code)
         self.asked = asked
-        self.session = open_session(source, Limits(wall=max(asked.seconds, 0.1), cpu=max(asked.seconds, 0.1)), tier)
+        self.session = open_session(
+            source, Limits(wall=max(asked.seconds, 0.1), cpu=max(asked.seconds, 0.1)), tier, ours=FAR_SIDE, wait=False
+        )
         self.stopped: Stopped | None = None
         self.unsteady: str | None = None
         self._remembered: dict[Any, Result] = {}
@@ -120,6 +119,7 @@ class Solution:
         return str(self.session.report().isolation)
 
     def _called(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], watched: bool) -> Result:
+        self.session.loaded()
         try:
             reply = self.session.call("_ratchet_call", name, list(args), dict(kwargs), watched, self.asked.asynchronous)
         except SandboxError as error:
@@ -150,16 +150,6 @@ class Solution:
             self._remembered[key] = before
         if before is not outcome and not _alike(before, outcome):
             self.unsteady = f"{written(name, args, kwargs)} gave {shown(before)} and then {shown(outcome)}"
-
-
-@cache
-def compiled(source: str) -> str:
-    """Source of ours that the far side need not compile, where it is the same Python: that takes longer than all the rest."""
-    code = marshal.dumps(compile(source, "far_side.py", "exec", dont_inherit=True))
-    return (
-        "import marshal as _ratchet_marshal, sys as _ratchet_sys\n"
-        f"exec(_ratchet_marshal.loads({code!r}) if _ratchet_sys.version == {sys.version!r} else {source!r}, globals())\n"
-    )
 
 
 def told(stopped: Stopped, seconds: float) -> str:

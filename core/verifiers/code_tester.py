@@ -12,7 +12,7 @@ from core.errors import SandboxError
 from core.sandbox import CallResult, Limits, Raised, Returned, Session, Stopped, open_session
 from core.types import Outcome, Record
 from core.verifiers.base import short
-from core.verifiers.code_solution import Got, Lost, Solution, Threw, compiled, shown, told, written
+from core.verifiers.code_solution import Got, Lost, Solution, Threw, shown, told, written
 from core.verifiers.code_task import BrokenTask, CodeTask
 
 MAX_DOCTESTS = 500
@@ -70,11 +70,18 @@ def _stand_in(name):
     candidate.__name__ = candidate.__qualname__ = name.rpartition(".")[2]
     return candidate
 
+_compiled = {}
+
+def _once(source, file):
+    if (source, file) not in _compiled:
+        _compiled[source, file] = compile(source, file, "exec", dont_inherit=True)
+    return _compiled[source, file]
+
 def _namespace(setup, name):
     names = {"__name__": "tests", "__builtins__": builtins}
     if setup:
         try:
-            exec(compile(setup, "prompt.py", "exec", dont_inherit=True), names)
+            exec(_once(setup, "prompt.py"), names)
         except Exception:
             pass
     text = getattr(names.get(name), "__doc__", None)
@@ -91,7 +98,7 @@ def _ratchet_check(setup, test, name):
     names, candidate, _ = _namespace(setup, name)
     before = names.get("check")
     names["candidate"] = candidate
-    exec(compile(test, "test.py", "exec", dont_inherit=True), names)
+    exec(_once(test, "test.py"), names)
     check = names.get("check")
     if check is not before and callable(check):
         check(candidate)
@@ -136,7 +143,7 @@ class Tester:
         self.last_raised = False
         self.junk: tuple[Any] | None = None
         limits = Limits(wall=max(asked.seconds, 0.1), cpu=max(asked.seconds, 0.1))
-        self.session: Session = open_session(compiled(TESTER), limits, tier, proxies={"_ratchet_ask": self._ask})
+        self.session: Session = open_session("", limits, tier, proxies={"_ratchet_ask": self._ask}, ours=TESTER)
 
     def __enter__(self) -> Tester:
         return self

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from process_tree import descendants, running
 from test_sandbox_sessions import TIERS, every_tier
 
 from core.errors import SandboxError
@@ -172,27 +173,6 @@ def test_nothing_is_left_when_the_host_is_killed(tier: str, busy: str) -> None:
             return
         time.sleep(0.05)
     raise AssertionError(f"still running: {left}")
-
-
-def descendants(root: int) -> set[int]:
-    parents = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit() and os.path.exists(f"/proc/{name}/stat"):
-            try:
-                parents[int(name)] = int(Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[1])
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-    found: set[int] = set()
-    while new := {pid for pid, parent in parents.items() if parent in found | {root}} - found:
-        found |= new
-    return found
-
-
-def running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def test_no_room_for_scratch_files_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

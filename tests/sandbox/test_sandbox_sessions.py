@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 import os
+import platform
+import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+from process_tree import descendants, running
 
 from core.errors import SandboxError
-from core.sandbox import Call, CallResult, Limits, Proxy, Raised, Returned, Stopped, Tier, available, open_session, run, run_program
+from core.sandbox import (
+    Call,
+    CallResult,
+    Limits,
+    Proxy,
+    Raised,
+    Returned,
+    Stopped,
+    Tier,
+    available,
+    namespaces,
+    open_session,
+    run,
+    run_program,
+)
+from core.sandbox.inside.zygote import SPARES
 from core.sandbox.namespaces import stop_zygote
 
 SQUARE = "def square(x): return x * x"
@@ -275,3 +295,86 @@ def test_a_container_is_a_command_in_front_of_the_interpreter() -> None:
         run(SQUARE, [], container=prefix)
     with pytest.raises(SandboxError, match="ended before it began"):
         run(SQUARE, [], tier="container", container=("false",))
+
+
+NEIGHBOUR = """
+import ctypes, os, socket
+LIBC = ctypes.CDLL(None, use_errno=True)
+def errno_of(number, *words):
+    return 0 if LIBC.syscall(number, *words) >= 0 else ctypes.get_errno()
+def leave():
+    with open("/tmp/note", "w") as file: file.write("for the other")
+def look():
+    return os.listdir("/tmp"), os.getpid(), os.path.exists("/proc/1"), sorted(os.listdir("/dev"))
+def meet(x86):
+    calls = (41, 29, 64, 68, 240, 250, 319, 272, 310) if x86 else (198, 194, 190, 186, 180, 219, 279, 97, 270)
+    return [errno_of(number, 1, 2, 0, 0, 0) for number in calls]
+def opened():
+    return [place for place in range(64) if place_is_open(place)]
+def place_is_open(place):
+    try:
+        os.fstat(place)
+    except OSError:
+        return False
+    return True
+"""
+
+
+@pytest.mark.skipif("namespaces" not in TIERS, reason="needs the namespaces tier")
+def test_two_checks_at_once_have_nowhere_to_meet() -> None:
+    with open_session(NEIGHBOUR, tier="namespaces") as one, open_session(NEIGHBOUR, tier="namespaces") as other:
+        assert one.call("leave") == Returned(None)
+        devices = ["full", "null", "random", "urandom", "zero"]
+        assert one.call("look") == Returned((["note"], 1, False, devices))
+        assert other.call("look") == Returned(([], 1, False, devices))
+        for session in (one, other):
+            assert session.call("meet", platform.machine() == "x86_64") == Returned([1] * 9)
+            assert session.call("opened") == Returned([0, 1, 2, 3])
+
+
+def spares() -> set[int]:
+    """What the zygote has forked: it lies behind the process that made its namespaces."""
+    assert namespaces._zygote is not None
+    started = namespaces._zygote.process.pid
+    family = descendants(started)
+    return family - {pid for pid in family if int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) == started}
+
+
+@pytest.mark.skipif("namespaces" not in TIERS, reason="needs the namespaces tier")
+def test_spares_are_few_whatever_is_asked_for_and_each_serves_once() -> None:
+    source = "import os\nstate = []\ndef f():\n    state.append(1)\n    return len(state)"
+    for n in range(12):
+        assert run(source, [Call("f")], Limits(cpu=5 + n % 3), "namespaces").values == (Returned(1),)
+    assert len(spares()) <= SPARES
+
+
+@pytest.mark.skipif("namespaces" not in TIERS, reason="needs the namespaces tier")
+def test_a_spare_that_died_is_not_handed_out() -> None:
+    run(SQUARE, [], tier="namespaces")
+    run(SQUARE, [], tier="namespaces")
+    killed = spares()
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    while any(running(pid) for pid in killed):
+        time.sleep(0.01)
+    assert killed
+    assert run(SQUARE, [Call("square", (3,))], tier="namespaces").values == (Returned(9),)
+
+
+@every_tier
+def test_a_source_is_loaded_while_the_host_does_something_else(tier: str) -> None:
+    with open_session(SQUARE, tier=tier, wait=False) as one, open_session("1/0", tier=tier, wait=False) as other:
+        assert one.call("square", 3) == Returned(9)
+        other.loaded()
+        assert other.call("square", 3) == Stopped("source: ZeroDivisionError: division by zero")
+    with open_session(SQUARE, tier=tier, wait=False) as unused:
+        pass
+    assert unused.report().values == ()
+
+
+@every_tier
+def test_a_text_of_the_callers_own_is_run_after_each_source(tier: str) -> None:
+    with open_session(SQUARE, tier=tier, ours="def twice(x): return square(x) + square(x)") as session:
+        assert session.call("twice", 3) == Returned(18)
+    with pytest.raises(SyntaxError):
+        open_session(SQUARE, tier=tier, ours="def f(:")

@@ -22,6 +22,21 @@ PIVOT_ROOT = 155 if X86 else 41
 MOUNT_SETATTR = 442
 CAPABILITY_VERSION_3 = 0x20080522
 
+# fmt: off
+NAMES = (
+    "prctl", "setsid", "unshare", "mount", "chdir", "setgroups", "setresgid", "setresuid", "prlimit64", "capset", "openat", "close_range",
+    "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self",
+)
+X86_NUMBERS = (157, 112, 272, 165, 80, 116, 119, 117, 302, 126, 257, 436, 444, 445, 446)
+ARM_NUMBERS = (167, 157, 97, 40, 49, 159, 149, 147, 261, 91, 56, 436, 444, 445, 446)
+# fmt: on
+NUMBER = dict(zip(NAMES, X86_NUMBERS if X86 else ARM_NUMBERS, strict=True))
+
+
+raw_syscall = ctypes.CDLL(None, use_errno=True)["syscall"]
+raw_syscall.argtypes = (ctypes.c_long,) * 7
+raw_syscall.restype = ctypes.c_long
+
 
 class KernelRefused(OSError):
     """A call that isolation needs was refused; the text names it."""

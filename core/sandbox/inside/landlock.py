@@ -17,6 +17,7 @@ EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1, 2, 4, 8
 REFER, TRUNCATE, IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
 EVERYTHING_V1 = (1 << 13) - 1
 MAKING_DEVICES = 1 << 6 | 1 << 11  # character and block devices
+READING = EXECUTE | READ_FILE | READ_DIR
 FOR_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 TCP = 3
 ABSTRACT_AND_SIGNALS = 3
@@ -33,18 +34,36 @@ def version() -> int:
 def restrict(readable: Sequence[str | int], writable: Sequence[str | int], devices: Sequence[str] = ()) -> None:
     """Confine this thread and its children for good. Paths that don't exist are left out; needs no_new_privs."""
     abi = version()
-    files = EVERYTHING_V1 | (REFER if abi >= 2 else 0) | (TRUNCATE if abi >= 3 else 0) | (IOCTL_DEV if abi >= 5 else 0)
-    attributes = struct.pack("QQQ", files, TCP if abi >= 4 else 0, ABSTRACT_AND_SIGNALS if abi >= 6 else 0)
-    size = 24 if abi >= 6 else 16 if abi >= 4 else 8
-    rules = syscall(CREATE_RULESET, attributes[:size], size, 0, name="landlock_create_ruleset")
+    handled = attributes(abi)
+    rules = syscall(CREATE_RULESET, handled, len(handled), 0, name="landlock_create_ruleset")
     for path in readable:
-        _allow(rules, path, EXECUTE | READ_FILE | READ_DIR)
+        _allow(rules, path, READING)
     for path in writable:
-        _allow(rules, path, files & ~MAKING_DEVICES & ~EXECUTE & ~IOCTL_DEV)
+        _allow(rules, path, writing(abi))
     for path in devices:
-        _allow(rules, path, (READ_FILE | WRITE_FILE | TRUNCATE) & files)
+        _allow(rules, path, device_rights(abi))
     syscall(RESTRICT_SELF, rules, 0, name="landlock_restrict_self")
     os.close(rules)
+
+
+def attributes(abi: int) -> bytes:
+    """What a ruleset forbids where no rule allows it, as the kernel reads it."""
+    packed = struct.pack("QQQ", _file_rights(abi), TCP if abi >= 4 else 0, ABSTRACT_AND_SIGNALS if abi >= 6 else 0)
+    return packed[: 24 if abi >= 6 else 16 if abi >= 4 else 8]
+
+
+def writing(abi: int) -> int:
+    """The rights below a folder that may be written."""
+    return _file_rights(abi) & ~MAKING_DEVICES & ~EXECUTE & ~IOCTL_DEV
+
+
+def device_rights(abi: int) -> int:
+    """The rights on a device file."""
+    return (READ_FILE | WRITE_FILE | TRUNCATE) & _file_rights(abi)
+
+
+def _file_rights(abi: int) -> int:
+    return EVERYTHING_V1 | (REFER if abi >= 2 else 0) | (TRUNCATE if abi >= 3 else 0) | (IOCTL_DEV if abi >= 5 else 0)
 
 
 def _allow(rules: int, path: str | int, access: int) -> None:

@@ -24,27 +24,34 @@ def may_choose_uids(first: int, count: int) -> bool:
 
 def set_limits(limits: Mapping[str, Any], address_space: bool, own_uid: bool) -> None:
     """For good. Interpreters that reserve address space without using it are bounded by what they write to instead."""
-    seconds = math.ceil(limits["cpu"])
-    memory = int(limits["memory"])
-    _bound(resource.RLIMIT_CPU, seconds)  # with no soft limit below: pid 1 would not see its signal
-    _bound(resource.RLIMIT_CORE, 0)
-    _bound(resource.RLIMIT_FSIZE, int(limits["disk"]))
-    _bound(resource.RLIMIT_NOFILE, FILES)
-    _bound(resource.RLIMIT_AS if address_space else resource.RLIMIT_DATA, memory)
+    counted = hasattr(resource, "RLIMIT_NPROC") and (own_uid or os.uname().sysname == "Linux")
+    tasks = TASKS + (0 if own_uid else _tasks_of_this_user()) if counted else None
+    for kind, most in bounds(limits, address_space, tasks):
+        with contextlib.suppress(ValueError, OSError):  # macOS knows some limits that it doesn't keep
+            resource.setrlimit(kind, (most, most))
+
+
+def bounds(limits: Mapping[str, Any], address_space: bool, tasks: int | None) -> list[tuple[int, int]]:
+    """Each kind of limit with what it is set to, as far as this process may still choose."""
+    wanted = [
+        (resource.RLIMIT_CPU, math.ceil(limits["cpu"])),  # with no soft limit below: pid 1 would not see its signal
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, int(limits["disk"])),
+        (resource.RLIMIT_NOFILE, FILES),
+        (resource.RLIMIT_AS if address_space else resource.RLIMIT_DATA, int(limits["memory"])),
+    ]
     if hasattr(resource, "RLIMIT_MSGQUEUE"):
-        _bound(resource.RLIMIT_MSGQUEUE, 0)
+        wanted.append((resource.RLIMIT_MSGQUEUE, 0))
     if hasattr(resource, "RLIMIT_MEMLOCK"):
-        _bound(resource.RLIMIT_MEMLOCK, 0)
-    if hasattr(resource, "RLIMIT_NPROC") and (own_uid or os.uname().sysname == "Linux"):
-        _bound(resource.RLIMIT_NPROC, TASKS + (0 if own_uid else _tasks_of_this_user()))
+        wanted.append((resource.RLIMIT_MEMLOCK, 0))
+    if tasks is not None:
+        wanted.append((resource.RLIMIT_NPROC, tasks))
+    return [(kind, _possible(kind, most)) for kind, most in wanted]
 
 
-def _bound(kind: int, wanted: int) -> None:
+def _possible(kind: int, wanted: int) -> int:
     _, ceiling = resource.getrlimit(kind)
-    if ceiling != resource.RLIM_INFINITY:
-        wanted = min(wanted, ceiling)
-    with contextlib.suppress(ValueError, OSError):  # macOS knows some limits that it doesn't keep
-        resource.setrlimit(kind, (wanted, wanted))
+    return wanted if ceiling == resource.RLIM_INFINITY else min(wanted, ceiling)
 
 
 def _tasks_of_this_user() -> int:

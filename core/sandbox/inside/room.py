@@ -14,8 +14,6 @@ from core.sandbox.inside.kernel import (
     ATTR_NOSUID,
     ATTR_RDONLY,
     MS_BIND,
-    MS_NODEV,
-    MS_NOEXEC,
     MS_NOSUID,
     MS_PRIVATE,
     MS_REC,
@@ -48,10 +46,9 @@ def build(interpreter: Iterable[str]) -> None:
     mount_attributes("/", ATTR_RDONLY | ATTR_NOSUID)
 
 
-def fresh_tmp(size: int) -> None:
-    """This check's own writable folder."""
-    mount("scratch", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, f"size={max(size, 4096)},nr_inodes=1k,mode=1777")
-    os.chdir("/tmp")
+def scratch_options(size: int) -> str:
+    """How a check's own writable folder is mounted."""
+    return f"size={max(size, 4096)},nr_inodes=1k,mode=1777"
 
 
 def _bring(path: str) -> None:

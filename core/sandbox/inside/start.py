@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from types import CodeType
 from typing import Any
 
 from core.sandbox.inside.limits import set_limits
@@ -28,13 +29,13 @@ def main(argument: str) -> None:
     os.write(outgoing, to_frame(["hello", mechanisms]))
     sys.dont_write_bytecode = True
     forget_the_house()
-    work(incoming, outgoing, program=plan["program"])
+    work(incoming, outgoing, plan["program"], compile(plan["ours"], "ours.py", "exec", dont_inherit=True))
 
 
-def work(incoming: int, outgoing: int, program: bool) -> None:
+def work(incoming: int, outgoing: int, program: bool, ours: CodeType) -> None:
     """Serve calls, or become the one program that the parent sends. Does not return."""
     if not program:
-        serve(incoming, outgoing)
+        serve(incoming, outgoing, ours)
         os._exit(0)
     command, name, source = first_message(incoming)
     os.close(incoming)

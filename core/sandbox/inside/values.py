@@ -40,7 +40,7 @@ class Reference:
 
 def to_frame(message: list[Any]) -> bytes:
     """Bytes ready to be sent."""
-    payload = json.dumps(message, separators=(",", ":"), allow_nan=False).encode("ascii")
+    payload = ENCODER.encode(message).encode("ascii")
     if len(payload) > MAX_FRAME:
         raise ValueProtocolError(f"{len(payload)} bytes are too many: at most {MAX_FRAME} go in one message")
     return len(payload).to_bytes(4, "big") + payload
@@ -50,13 +50,7 @@ def from_payload(payload: bytes) -> list[Any]:
     """The message in a frame. Raises ValueProtocolError for everything that is none."""
     _check_depth(payload)
     try:
-        message = json.loads(
-            payload.decode("ascii"),
-            parse_int=_plain_int,
-            parse_float=_finite,
-            parse_constant=_no_constant,
-            object_pairs_hook=_no_duplicates,
-        )
+        message = DECODER.decode(payload.decode("ascii"))
     except (ValueError, RecursionError) as error:
         raise ValueProtocolError(f"no message: {str(error)[:200]}") from None
     if type(message) is not list:
@@ -215,3 +209,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(table) != len(pairs):
         raise ValueProtocolError("a name twice")
     return table
+
+
+ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+DECODER = json.JSONDecoder(parse_int=_plain_int, parse_float=_finite, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)

@@ -22,9 +22,9 @@ class RemoteError(Exception):
     """What a stand-in raises when the far side raised an exception that this side doesn't have."""
 
 
-def serve(incoming: int, outgoing: int) -> None:
-    """Answer requests until the parent hangs up."""
-    worker = _Worker(incoming, outgoing)
+def serve(incoming: int, outgoing: int, ours: types.CodeType) -> None:
+    """Answer requests until the parent hangs up. `ours` is run after each source that is loaded."""
+    worker = _Worker(incoming, outgoing, ours)
     while (message := worker.receive()) is not None:
         worker.answer(message)
 
@@ -35,6 +35,19 @@ def first_message(incoming: int) -> list[Any]:
     if message is None:
         os._exit(0)
     return message
+
+
+def rehearse(messages: list[list[Any]]) -> None:
+    """Answer messages of ours: what the interpreter works out once is worked out then, and every fork inherits it."""
+    (incoming, asking), (answers, outgoing) = os.pipe(), os.pipe()
+    worker = _Worker(incoming, outgoing)
+    for message in messages:
+        os.write(asking, to_frame(message))
+        worker.answer(worker.receive() or [])
+        os.read(answers, MAX_FRAME)
+    for end in (incoming, asking, answers, outgoing):
+        os.close(end)
+    del sys.modules[MODULE]
 
 
 def run_as_main(source: str, name: str) -> int:
@@ -63,7 +76,8 @@ def run_as_main(source: str, name: str) -> int:
 
 
 class _Worker:
-    def __init__(self, incoming: int, outgoing: int) -> None:
+    def __init__(self, incoming: int, outgoing: int, ours: types.CodeType | None = None) -> None:
+        self.ours = ours
         self.incoming = incoming
         self.outgoing = outgoing
         self.names: dict[str, Any] = {}
@@ -86,13 +100,13 @@ class _Worker:
             else:
                 value = self._call(*rest)
         except BaseException as error:  # noqa: BLE001  whatever a solution raises is its reply
-            reply = ["raised", self.request, _kind(error), _text(error)]
+            frame = to_frame(["raised", self.request, _kind(error), _text(error)])
         else:
-            reply = self._returned(value)
+            frame = self._returned(value)
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):
                 stream.flush()
-        self._send(to_frame(reply))
+        self._send(frame)
 
     def _load(self, source: str, proxies: list[str]) -> None:
         module = types.ModuleType(MODULE)
@@ -101,6 +115,8 @@ class _Worker:
         for name in proxies:
             self.names[name] = self._stand_in(name)
         exec(compile(source, f"{MODULE}.py", "exec"), self.names)
+        if self.ours is not None:
+            exec(self.ours, self.names)
 
     def _call(self, function: str, packed_args: list[Any], packed_kwargs: dict[str, Any]) -> Any:
         head, *path = function.split(".")
@@ -112,13 +128,11 @@ class _Worker:
         args = [unpack(arg, self._stand_in) for arg in packed_args]
         return target(*args, **{name: unpack(arg, self._stand_in) for name, arg in packed_kwargs.items()})
 
-    def _returned(self, value: Any) -> list[Any]:
+    def _returned(self, value: Any) -> bytes:
         try:
-            reply = ["returned", self.request, pack(value)]
-            to_frame(reply)
+            return to_frame(["returned", self.request, pack(value)])
         except (ValueProtocolError, RecursionError, MemoryError) as error:
-            return ["raised", self.request, "NotAValue", _text(error)]
-        return reply
+            return to_frame(["raised", self.request, "NotAValue", _text(error)])
 
     def _stand_in(self, name: str) -> Callable[..., Any]:
         """A function that asks the parent, and nothing more: it holds no value to be found."""
@@ -172,4 +186,4 @@ def _text(error: BaseException) -> str:
         return ""
 
 
-__all__ = ["Reference", "RemoteError", "first_message", "run_as_main", "serve"]
+__all__ = ["Reference", "RemoteError", "first_message", "rehearse", "run_as_main", "serve"]

@@ -7,19 +7,22 @@ at once, and each check is pid 1 of a namespace below, so that killing it ends a
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import json
 import os
-import secrets
 import select
 import signal
 import socket
 import sys
+from array import array
 from dataclasses import dataclass
 from importlib import import_module
+from types import CodeType
 from typing import Any
 
-from core.sandbox.inside import landlock, room, seccomp
+from core.sandbox.inside import landlock, room
+from core.sandbox.inside.confine import CHANNEL, HELD, ROOT, Confinement, hold_paths
 from core.sandbox.inside.kernel import (
     CLONE_NEWCGROUP,
     CLONE_NEWIPC,
@@ -28,44 +31,59 @@ from core.sandbox.inside.kernel import (
     CLONE_NEWPID,
     CLONE_NEWUSER,
     CLONE_NEWUTS,
-    PR_SET_DUMPABLE,
     PR_SET_PDEATHSIG,
     KernelRefused,
-    drop_capabilities,
-    no_new_privileges,
     prctl,
     setns,
     unshare,
 )
-from core.sandbox.inside.limits import may_choose_uids, set_limits
+from core.sandbox.inside.limits import may_choose_uids
 from core.sandbox.inside.start import forget_the_house, work
 from core.sandbox.inside.values import to_frame
+from core.sandbox.inside.worker import rehearse
 
 FIRST_UID, UIDS = 1_946_157_056, 1 << 26
 MAX_MESSAGE = 1 << 16
-WARM = (
-    "abc array ast base64 bisect calendar cmath collections collections.abc contextlib copy csv dataclasses datetime decimal enum "
-    "fractions functools hashlib heapq inspect io itertools json keyword math numbers operator random re statistics string struct sys "
-    "textwrap time traceback types typing unicodedata uuid"
+WARM = (  # what needs OpenSSL is left out: each shared library makes every fork dearer
+    "abc array ast base64 bisect cmath collections collections.abc contextlib copy dataclasses datetime decimal enum fractions functools "
+    "heapq inspect io itertools json keyword math numbers operator random re statistics string struct sys textwrap time traceback types "
+    "typing"
 )
-CHANNEL = GATE = 3
-SPARES = 2
+EACH, SPARES = 2, 4  # of one kind, and of all
+KINDS = 64
+ROOM = socket.CMSG_SPACE(4)
+REHEARSALS = 24
+REHEARSED_LOAD = ["load", "0" * 16, "def f(x, *rest, **named):\n    return [x, (x + 1,), {'a': str(x)}]\n", []]
+REHEARSED_CALL = ["call", "0" * 16, "f", [1, {"t": ["a", 1.5]}], {"a": {"d": [["b", None]]}}]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What the children of one kind have in common. `ours` is code of the host's own."""
+
+    confinement: Confinement
+    greeting: bytes
+    program: bool
+    ours: CodeType
 
 
 @dataclass(slots=True)
 class Check:
-    """One forked child. It is confined already, and waits behind its gate for the pipes of its session."""
+    """One forked child, confined, and waiting for its first message. `near` are the host's ends of its pipes."""
 
+    kind: str
     pid: int
     handle: int
-    gate: socket.socket
+    near: list[int]
     status: socket.socket | None = None
 
 
 def main(argument: str) -> None:
     """`argument` is JSON written by the launcher: the control socket, a handle on the host, the interpreter's folders."""
     plan: dict[str, Any] = json.loads(argument)
-    control = socket.socket(fileno=plan["control"])
+    os.environ.pop("LD_BIND_NOW", None)  # it was for this process alone
+    control = socket.socket(fileno=_away(plan["control"]))
+    host = _away(plan["host"])
     as_root = may_choose_uids(FIRST_UID, UIDS)
     try:
         if not as_root:
@@ -81,23 +99,24 @@ def main(argument: str) -> None:
         os._exit(0)
     try:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL, name="pdeathsig")
-        own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        own = _away(os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC))
         room.build(plan["folders"])
         if not landlock.version():
             raise KernelRefused(38, "landlock: not in this kernel (5.13 or newer, with landlock among its security modules)")
         for name in WARM.split():
             import_module(name)
+        _occupy_the_low_places()
     except OSError as error:
         control.send(json.dumps({"broken": str(error)}).encode())
         os._exit(1)
     sys.dont_write_bytecode = True
+    rehearse([REHEARSED_LOAD, REHEARSED_CALL] * REHEARSALS)
     forget_the_house()
-    for program in (True, False):
-        seccomp.build(program, 1, True)
     gc.collect()
     gc.freeze()
+    gc.disable()
     control.send(b'{"ready":true}')
-    Zygote(control, plan["host"], own, as_root).serve()
+    Zygote(control, host, own, as_root).serve()
 
 
 class Zygote:
@@ -109,16 +128,21 @@ class Zygote:
         self.own = own
         self.as_root = as_root
         self.checks: dict[int, Check] = {}
-        self.spares: dict[str, Check] = {}
-        self.number = secrets.randbelow(UIDS)
+        self.spares: list[Check] = []
+        self.wanted: dict[str, int] = {}
+        self.kinds: dict[str, Kind] = {}
+        self.number = int.from_bytes(os.urandom(8), "big") % UIDS
         self.poll = select.poll()
         self.poll.register(control, select.POLLIN)
         self.poll.register(host, select.POLLIN)
 
     def serve(self) -> None:
-        """Until the host hangs up. As pid 1 it takes all checks along."""
+        """Until the host hangs up. As pid 1 it takes all checks along. Spares are forked while nobody asks for anything."""
         while True:
-            for place, _ in self.poll.poll():
+            events = self.poll.poll(0 if self.wanted else None)
+            if not events:
+                self._prepare()
+            for place, _ in events:
                 if place == self.host:
                     os._exit(0)
                 if place == self.control.fileno():
@@ -127,70 +151,94 @@ class Zygote:
                     self._end(self.checks[place], ended=place == self.checks[place].handle)
 
     def _next(self) -> None:
-        """Hand a child to a session, then fork another of its kind to be there for the next."""
+        """Hand a child to a session."""
         try:
-            message, descriptors, _, _ = socket.recv_fds(self.control, MAX_MESSAGE, 8)
+            message, carried, _, _ = self.control.recvmsg(MAX_MESSAGE, ROOM)
         except OSError:
-            message, descriptors = b"", []
+            message, carried = b"", []
         if not message:
             os._exit(0)
-        status = socket.socket(fileno=descriptors.pop(0))
+        status = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=int.from_bytes(carried[0][2], sys.byteorder))
         kind = message.decode()
         try:
-            check = self._handed_over(kind, descriptors)
+            check = self._spare(kind) or self._fork(kind)
         except OSError as error:
-            os.write(descriptors[0], to_frame(["broken", f"fork: {error}"]))
+            with contextlib.suppress(OSError):
+                status.send(f"0fork: {error}".encode())
             status.close()
             return
-        finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
-        self._watch(check, status)
-        self._prepare(kind)
+        self._hand_over(check, status)
 
-    def _handed_over(self, kind: str, descriptors: list[int]) -> Check:
-        spare = self.spares.pop(kind, None)
-        if spare is not None:
-            with contextlib.suppress(OSError):
-                socket.send_fds(spare.gate, [b"1"], descriptors)
-                return spare
-            self._end(spare, ended=False)
-        check = self._fork(kind)
-        socket.send_fds(check.gate, [b"1"], descriptors)
-        return check
+    def _spare(self, kind: str) -> Check | None:
+        """One that waits, and is still there."""
+        found, left = None, 0
+        for check in self.spares[:]:
+            if check.kind == kind and found is None:
+                self.spares.remove(check)
+                if _ended(check.handle):
+                    self._end(check, ended=True)
+                else:
+                    found = check
+            elif check.kind == kind:
+                left += 1
+        if not left:
+            self.wanted[kind] = EACH if found else 1
+        return found
 
-    def _prepare(self, kind: str) -> None:
-        """Keep one spare child of each of the kinds asked for last."""
-        if kind in self.spares:
+    def _prepare(self) -> None:
+        """One spare more of a kind that ran out, in the place of the one of another kind that has waited longest.
+
+        Two in a row cost less than each for itself: after a fork each page that the zygote touches is dear once.
+        """
+        kind = next(iter(self.wanted))
+        if sum([spare.kind == kind for spare in self.spares]) >= self.wanted[kind]:
+            del self.wanted[kind]
             return
-        while len(self.spares) >= SPARES:
-            self._end(self.spares.pop(next(iter(self.spares))), ended=False)
-        with contextlib.suppress(OSError):
-            self.spares[kind] = self._fork(kind)
+        if len(self.spares) >= SPARES:
+            oldest = next(spare for spare in self.spares if spare.kind != kind)
+            self.spares.remove(oldest)
+            self._end(oldest, ended=False)
+        try:
+            self.spares.append(self._fork(kind))
+        except OSError:
+            del self.wanted[kind]  # not before somebody asks again, and is told why
 
     def _fork(self, kind: str) -> Check:
+        known = self._known(kind)
         self.number = (self.number + 1) % UIDS
-        near, far = socket.socketpair()
+        near, far = _ends(known.program)
         try:
             unshare(CLONE_NEWPID, "pid namespace")
             try:
                 pid = os.fork()
                 if not pid:
-                    self._become_a_check(json.loads(kind), far)
+                    self._become_a_check(known, far)
             finally:
                 setns(self.own, CLONE_NEWPID)
+            handle = _handle(pid)
         except OSError:
-            near.close()
+            _close(near)
             raise
         finally:
-            far.close()
-        return Check(pid, os.pidfd_open(pid), near)
+            _close(far)
+        return Check(kind, pid, handle, near)
 
-    def _watch(self, check: Check, status: socket.socket) -> None:
-        check.gate.close()
+    def _known(self, kind: str) -> Kind:
+        if kind not in self.kinds:
+            if len(self.kinds) >= KINDS:
+                self.kinds.clear()
+            plan = json.loads(kind)
+            confinement = Confinement(plan, self.as_root)
+            ours = compile(plan["ours"], "ours.py", "exec", dont_inherit=True)
+            self.kinds[kind] = Kind(confinement, to_frame(["hello", confinement.mechanisms]), plan["program"], ours)
+        return self.kinds[kind]
+
+    def _hand_over(self, check: Check, status: socket.socket) -> None:
+        """The host gets its ends of the pipes, and a handle to kill by."""
         check.status = status
-        with contextlib.suppress(OSError):
-            status.send(b"1")
+        with contextlib.suppress(OSError):  # the host is gone or has given up
+            status.sendmsg([b"1"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [check.handle, *check.near]))])
+        _close(check.near)
         for place in (check.handle, status.fileno()):
             self.checks[place] = check
             self.poll.register(place, select.POLLIN)
@@ -200,7 +248,7 @@ class Zygote:
         if not ended:
             os.kill(check.pid, signal.SIGKILL)
         _, status, used = os.wait4(check.pid, 0)
-        check.gate.close()
+        _close(check.near)
         if check.status is not None:
             for place in (check.handle, check.status.fileno()):
                 self.poll.unregister(place)
@@ -211,56 +259,80 @@ class Zygote:
             check.status.close()
         os.close(check.handle)
 
-    def _become_a_check(self, plan: dict[str, Any], gate: socket.socket) -> None:
+    def _become_a_check(self, kind: Kind, far: list[int]) -> None:
         """In the fork. Does not return."""
         try:
-            os.dup2(gate.detach(), GATE)
-            os.closerange(GATE + 1, 1 << 20)
-            try:
-                greeting: list[Any] = ["hello", _confine(plan, FIRST_UID + self.number if self.as_root else None)]
-            except OSError as error:
-                greeting = ["broken", str(error)[:500]]
-            with socket.socket(fileno=GATE) as waiting:
-                _, descriptors, _, _ = socket.recv_fds(waiting, 1, 4)
-            for place, descriptor in zip((CHANNEL, 1, 2, 0), descriptors, strict=True):
+            for place, descriptor in zip((CHANNEL, 1, 2, 0), far, strict=True):
                 os.dup2(descriptor, place)
-                os.close(descriptor)
-            os.write(CHANNEL, to_frame(greeting))
-            if greeting[0] == "hello":
-                work(CHANNEL, CHANNEL, program=plan["program"])
+            try:
+                kind.confinement.apply(FIRST_UID + self.number if self.as_root else None)
+            except OSError as error:
+                os.write(CHANNEL, to_frame(["broken", str(error)[:500]]))
+                os._exit(1)
+            os.write(CHANNEL, kind.greeting)
+            gc.enable()
+            work(CHANNEL, CHANNEL, kind.program, kind.ours)
         finally:
             os._exit(1)
 
 
-def _confine(plan: dict[str, Any], uid: int | None) -> list[str]:
-    """All that must hold before a solution is read."""
-    command, limits = plan["command"], plan["limits"]
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL, name="pdeathsig")
-    os.setsid()
-    unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS, "a check's namespaces")
-    room.fresh_tmp(int(limits["disk"]))
-    if uid is not None:
-        os.setgroups([])
-        os.setresgid(uid, uid, uid)
-        os.setresuid(uid, uid, uid)
-    unshare(CLONE_NEWUSER, "user namespace")  # with no ids mapped: nobody inside, and no way to become anybody
-    set_limits(limits, address_space=not command, own_uid=True)
-    drop_capabilities()
-    abi = landlock.version()
-    prctl(PR_SET_DUMPABLE, 0, name="dumpable")
-    no_new_privileges()
-    landlock.restrict(["/"], ["/tmp"], room.DEVICES)
-    seccomp.install(program=bool(command), pid=1, private_files=True)
-    return [
-        "value protocol",
-        "user, pid, mount, net, ipc, uts, cgroup namespaces",
-        "own root, read only",
-        "no capabilities",
-        "rlimits",
-        f"landlock {abi}",
-        "seccomp",
-        *(["own uid"] if uid is not None else []),
-    ]
+def _ends(program: bool) -> tuple[list[int], list[int]]:
+    """Channel, output, and of a program errors and input: the host's ends, which never block, and the child's."""
+    near: list[int] = []
+    far: list[int] = []
+    try:
+        for end, ends in zip(socket.socketpair(), (near, far), strict=True):
+            ends.append(end.detach())
+        pipes = [os.pipe(), os.pipe(), os.pipe()[::-1]] if program else [os.pipe()]
+        for one, other in pipes:
+            near.append(one)
+            far.append(other)
+        for descriptor in near:
+            os.set_blocking(descriptor, False)
+        if not program:
+            far += [os.dup(far[1]), os.open(os.devnull, os.O_RDONLY)]
+    except OSError:
+        _close(near)
+        _close(far)
+        raise
+    return near, far
+
+
+def _close(descriptors: list[int]) -> None:
+    while descriptors:
+        os.close(descriptors.pop())
+
+
+def _handle(pid: int) -> int:
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
+
+
+def _ended(handle: int) -> bool:
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _away(descriptor: int) -> int:
+    """The same descriptor above all places that a check uses."""
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, HELD + 2)
+    os.close(descriptor)
+    return moved
+
+
+def _occupy_the_low_places() -> None:
+    """So that no pipe of a check comes to lie where another is to be put."""
+    for place in range(ROOT):
+        opened = os.open(os.devnull, os.O_RDWR)
+        if opened != place:
+            os.dup2(opened, place, inheritable=False)
+            os.close(opened)
+    hold_paths()
 
 
 def _become_root_of_nothing() -> None:

@@ -1,4 +1,4 @@
-"""The fourth schema: what people say of runs, traces and steps."""
+"""The fourth schema: what people say of runs, traces and steps, and which learned values guided a run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ revision, down_revision = "0004", "0003"
 
 def upgrade() -> None:
     """From the third."""
+    op.add_column("run", sa.Column("process_reward", sa.String, nullable=False, server_default=""))
     op.create_table(
         "feedback",
         sa.Column("id", sa.String, primary_key=True),
