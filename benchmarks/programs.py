@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from benchmarks.record import Figure, figure
 from core.tasks.programming import Exercise, problems
 from core.types import Task
-from core.verifiers.code import verify
+from core.verifiers.code.verifier import verify
 
 RUNS = 5
 OF = 164

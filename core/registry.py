@@ -74,7 +74,7 @@ TOOLS: dict[str, str] = {
 
 VERIFIERS: dict[str, str] = {
     "math": "core.verifiers.math.verifier:verify",
-    "code": "core.verifiers.code:verify",
+    "code": "core.verifiers.code.verifier:verify",
     "logic": "core.verifiers.logic.verifier:verify",
     "factual": "core.verifiers.factual.verifier:verify",
     "creative": "core.verifiers.creative.verifier:verify",

@@ -8,7 +8,7 @@ import pytest
 
 from core.tasks.programming import LEVELS, generate, problems
 from core.types import Outcome
-from core.verifiers.code import verify
+from core.verifiers.code.verifier import verify
 
 JUNK = ("", "banana", "None", "pass", "```python\n```", "Answer: 5", "    pass", "    return None", "assert True")
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from core.tasks.code import generate
 from core.types import Domain, Evidence, Outcome, Task
-from core.verifiers.code import verify
-from core.verifiers.code_draw import strategy
-from core.verifiers.code_programs import printed_same
-from core.verifiers.code_task import BrokenTask, read_code_task
-from core.verifiers.code_text import completed, find_code
+from core.verifiers.code.draw import strategy
+from core.verifiers.code.programs import printed_same
+from core.verifiers.code.task import BrokenTask, read_code_task
+from core.verifiers.code.text import completed, find_code
+from core.verifiers.code.verifier import verify
 
 CASES = [json.loads(line) for line in Path("core/verifiers/cases/code.jsonl").read_text(encoding="utf-8").splitlines()]
 EXAMPLES = {"tests": [{"input": [2], "output": 4}, {"input": [5], "output": 25}, {"input": [-3], "output": 9}]}

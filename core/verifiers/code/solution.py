@@ -11,7 +11,7 @@ from core.errors import SandboxError
 from core.sandbox import Limits, Raised, Returned, Stopped, open_session, same
 from core.types import Record
 from core.verifiers.base import short
-from core.verifiers.code_task import BrokenTask, CodeTask, shape
+from core.verifiers.code.task import BrokenTask, CodeTask, shape
 
 MAX_REMEMBERED = 20_000
 SHOWN = 60

@@ -14,13 +14,13 @@ from core.answers import final_answer
 from core.errors import SandboxError
 from core.types import Evidence, Outcome, Task
 from core.verifiers.base import Finding, abstained, broken, failed, passed, short, verifier
-from core.verifiers.code_examples import check_examples
-from core.verifiers.code_programs import check_programs, printed_same
-from core.verifiers.code_properties import check_properties
-from core.verifiers.code_solution import Solution
-from core.verifiers.code_task import BrokenTask, CodeTask, read_code_task
-from core.verifiers.code_tester import Part, Tester
-from core.verifiers.code_text import MAX_CODE, MAX_TEXT, completed, find_code
+from core.verifiers.code.examples import check_examples
+from core.verifiers.code.programs import check_programs, printed_same
+from core.verifiers.code.properties import check_properties
+from core.verifiers.code.solution import Solution
+from core.verifiers.code.task import BrokenTask, CodeTask, read_code_task
+from core.verifiers.code.tester import Part, Tester
+from core.verifiers.code.text import MAX_CODE, MAX_TEXT, completed, find_code
 
 WORST_FIRST = (Outcome.FAIL, Outcome.ERROR, Outcome.ABSTAIN)
 WRAPPERS = ("```", "**", "`", "$", '"', "'")

@@ -7,10 +7,10 @@ from typing import Any
 
 from core.sandbox import same
 from core.types import Outcome
-from core.verifiers.code_programs import printed_same
-from core.verifiers.code_solution import Got, Lost, Result, Solution, Threw, cut, shown, written
-from core.verifiers.code_task import CodeTask, Example
-from core.verifiers.code_tester import Part
+from core.verifiers.code.programs import printed_same
+from core.verifiers.code.solution import Got, Lost, Result, Solution, Threw, cut, shown, written
+from core.verifiers.code.task import CodeTask, Example
+from core.verifiers.code.tester import Part
 
 
 def check_examples(solution: Solution, asked: CodeTask, rng: random.Random) -> Part:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.types import Record, Task
-from core.verifiers.code_text import defines
+from core.verifiers.code.text import defines
 
 KINDS = ("tests", "test", "doctest", "stdin", "properties")
 LANGUAGES = ("python", "javascript")

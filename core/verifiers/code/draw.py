@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.types import Record
-from core.verifiers.code_task import BrokenTask, plain_value, shape
+from core.verifiers.code.task import BrokenTask, plain_value, shape
 
 MAX_NESTED = 8
 MAX_SIZE = 200

@@ -8,9 +8,9 @@ import shutil
 from core.sandbox import Limits, run_program, same
 from core.types import Outcome
 from core.verifiers.base import short
-from core.verifiers.code_solution import cut
-from core.verifiers.code_task import CodeTask
-from core.verifiers.code_tester import Part
+from core.verifiers.code.solution import cut
+from core.verifiers.code.task import CodeTask
+from core.verifiers.code.tester import Part
 
 NUMBER = re.compile(r"[+-]?(?:\d{1,300}(?:\.\d{0,300})?|\.\d{1,300})(?:[eE][+-]?\d{1,3})?")
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.types import Outcome
-from core.verifiers.code_draw import Strategy, strategy
-from core.verifiers.code_examples import mismatch
-from core.verifiers.code_solution import Lost, Solution, Threw, written
-from core.verifiers.code_task import BrokenTask, CodeTask, Example, shape
-from core.verifiers.code_tester import Part
+from core.verifiers.code.draw import Strategy, strategy
+from core.verifiers.code.examples import mismatch
+from core.verifiers.code.solution import Lost, Solution, Threw, written
+from core.verifiers.code.task import BrokenTask, CodeTask, Example, shape
+from core.verifiers.code.tester import Part
 
 DEFAULT_CASES = 100
 MAX_CASES = 500

@@ -12,8 +12,8 @@ from core.errors import SandboxError
 from core.sandbox import CallResult, Limits, Raised, Returned, Session, Stopped, open_session
 from core.types import Outcome, Record
 from core.verifiers.base import short
-from core.verifiers.code_solution import Got, Lost, Solution, Threw, shown, told, written
-from core.verifiers.code_task import BrokenTask, CodeTask
+from core.verifiers.code.solution import Got, Lost, Solution, Threw, shown, told, written
+from core.verifiers.code.task import BrokenTask, CodeTask
 
 MAX_DOCTESTS = 500
 OWN_FAULTS = ("NameError", "ImportError", "ModuleNotFoundError", "SyntaxError", "IndentationError", "ValueProtocolError")

@@ -1,0 +1,1 @@
+"""Judges programs: what they do in the sandbox."""
