@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sample_traces import failed, problems, solved
 
 from core.errors import TrainingError
-from core.types import Domain, Outcome, Split, Task, Trace, Verdict
+from core.types import Domain, Evidence, Outcome, Split, Task, Trace, Verdict
 from finetune.data import Row, dpo_pairs, sft_rows, sieve, split_rows
 
 ONE, TWO, *_ = PROBLEMS = problems(12)
@@ -26,7 +26,7 @@ def any_trace(draw: st.DrawFn) -> Trace:
         id=str(draw(st.uuids())),
         task=draw(st.sampled_from(TASKS)),
         text=draw(st.sampled_from(["", " ", "Answer: 4", "2 + 2 = 4\nAnswer: 4", "Answer: 41", "2 + 2 = 41\nAnswer: 41"])),
-        verdict=Verdict(outcome, None, "drawn"),
+        verdict=Verdict(outcome, None, "drawn", draw(st.sampled_from([Evidence.REFERENCE, Evidence.JUDGE]))),
         reward=draw(st.one_of(st.none(), st.floats(0, 1))),
         complete=draw(st.booleans()),
         split=draw(st.sampled_from(list(Split))),

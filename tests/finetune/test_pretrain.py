@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_traces import problems as problems_of
 
-from core.registry import SOURCES
 from core.tasks.draw import draw
 from core.tasks.splits import shown_in_pretraining, split_of
 from core.types import Split
