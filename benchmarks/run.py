@@ -24,6 +24,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "benchmarks.programs": ("V3",),
     "benchmarks.routing": ("V4",),
     "benchmarks.evolution": ("E1", "E2"),
+    "benchmarks.data": ("M5", "M6"),
     "benchmarks.store": ("M1", "M2", "M3", "M4"),
 }
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from core.apps.commands import add_commands
 from core.apps.corpus import add_corpus
+from core.apps.datasets import add_command as add_datasets
 from core.apps.traces import add_traces
 from core.errors import RatchetError
 
@@ -79,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_commands(commands)
     add_corpus(commands)
+    add_datasets(commands)
 
     add_traces(commands)
     return parser
