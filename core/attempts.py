@@ -13,7 +13,9 @@ from agents.npc import NPC
 from core.answers import final_answer, normalise
 from core.search.events import Event
 from core.tasks.splits import split_of
-from core.types import Model, NodeRecord, Outcome, Result, Reward, Run, Task, Trace, Usage, Verdict, best_first
+from core.types import Domain, Model, NodeRecord, Outcome, Result, Reward, Run, Task, Trace, Usage, Verdict, best_first
+from core.verifiers.code.text import find_code
+from core.verifiers.creative.piece import find_piece
 
 NO_ANSWER = "the search ended without an answer: raise SEARCH_CALLS"
 
@@ -46,7 +48,7 @@ def trace_of(search: Attempts, text: str, verdict: Verdict, earned: Reward, node
         model=search.model.name,
         fingerprint=search.model.fingerprint,
         text=text,
-        answer=final_answer(text),
+        answer=answer_of(search.task, text),
         steps=tuple(line for line in text.split("\n") if line.strip()),
         verdict=verdict,
         reward=earned.value,
@@ -59,6 +61,14 @@ def trace_of(search: Attempts, text: str, verdict: Verdict, earned: Reward, node
         created=time.time(),
         split=split_of(search.task),
     )
+
+
+def answer_of(task: Task, text: str) -> str | None:
+    """What a text gives as its answer: one line, or for tasks that ask for a program or a piece of writing the whole of that."""
+    if task.domain is Domain.CREATIVE:
+        return find_piece(text)
+    asks_for_code = task.domain is Domain.CODE and any(key in task.metadata for key in ("entry_point", "stdin"))
+    return find_code(text, str(task.metadata.get("language", "python"))) or None if asks_for_code else final_answer(text)
 
 
 def run_of(

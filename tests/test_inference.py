@@ -8,6 +8,7 @@ import random
 import pytest
 
 from agents.npc import NPC
+from core.attempts import answer_of
 from core.config import Settings
 from core.errors import ProviderError
 from core.inference import Inference, Question
@@ -20,6 +21,7 @@ from core.verifiers import Verifiers
 from logs.reading import read_runs
 
 TASK = Task("Solve 17*6+23", Domain.MATH)
+FENCED = "So:\n```python\ndef f(x):\n    return x\n```"
 LINES = ("17*6 = 102\n", "102+23 = {}\n", "Answer: {}")
 
 
@@ -179,3 +181,20 @@ def test_a_budget_ends_the_search_and_the_result_says_so(name, limit):
 
     assert search.record().stopped.startswith("budget: ")
     assert result.usage.completion_tokens <= 600
+
+
+@pytest.mark.parametrize(
+    ("task", "text", "answer"),
+    [
+        (
+            Task("Write f(x).", Domain.CODE, metadata={"entry_point": "f"}),
+            "So:\n```python\ndef f(x):\n    return x\n```",
+            "def f(x):\n    return x",
+        ),
+        (Task("What does it print?", Domain.CODE), "x=1\nAnswer: 1", "1"),
+        (Task("A poem.", Domain.CREATIVE), "First a plan.\nAnswer: Roses\nare red", "Roses\nare red"),
+        (TASK, "17*6 = 102\nAnswer: 125", "125"),
+    ],
+)
+def test_an_answer_is_a_line_or_the_whole_program_or_the_whole_piece(task, text, answer):
+    assert answer_of(task, text) == answer

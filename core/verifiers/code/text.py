@@ -20,7 +20,7 @@ def find_code(text: str, language: str = "python", name: str = "") -> str:
     if len(text) > MAX_TEXT:
         return ""
     blocks = _blocks(text)
-    named = [code for tag, code in blocks if tag in TAGS[language]]
+    named = [code for tag, code in blocks if tag in TAGS.get(language, {language})]
     plain = [code for tag, code in blocks if not tag]
     for candidates in (named, plain):
         if candidates:
