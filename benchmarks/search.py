@@ -105,8 +105,8 @@ def _timed(simulations: int, concurrency: int, latency: Callable[[], float]) -> 
 def _grown(events: list[Event] | None) -> tuple[float, int, int]:
     """CPU seconds, nodes, simulations. What a model would say is made before the clock starts."""
     rng = random.Random(0)
-    steps = [Child(f"{rng.random()}\n", False, rng.random()) for _ in range(30_000)]
-    ends = [Child(f"{rng.random()}", True, 0.0, Outcome.FAIL) for _ in range(30_000)]
+    steps = [Child(f"{rng.random()}\n", False, rng.random()) for _ in range(40_000)]
+    ends = [Child(f"{rng.random()}", True, 0.0, Outcome.FAIL) for _ in range(40_000)]
     policy = Lats(Plan(width=4, depth=40, calls=8_000))
     search = Search(policy, Budget(calls=10**6), emit=events.append) if events is not None else policy
     simulations = 0
@@ -114,6 +114,7 @@ def _grown(events: list[Event] | None) -> tuple[float, int, int]:
     while isinstance(ticket := search.ask(), Ticket) and policy.tree.size < 20_000:
         said = ends if ticket.whole else steps
         children = said[4 * simulations : 4 * simulations + ticket.n]
+        assert children, "more simulations than were prepared"
         if isinstance(search, Search):
             search.tell(ticket, children, Usage(1, 10, 10))
         else:

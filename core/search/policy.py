@@ -38,6 +38,7 @@ class TreePolicy:
         self._failures: set[str] = set()
         self._to_reflect: deque[tuple[Node, str]] = deque()
         self._ends: list[tuple[float, float]] = []
+        self._next_look = ENOUGH_ENDS
         self._to_sample = 0
         self._guarded = False
 
@@ -145,7 +146,8 @@ class TreePolicy:
         if parent.prior is None or self._guarded:
             return
         self._ends.append((parent.prior, end.W))
-        if len(self._ends) >= ENOUGH_ENDS and len(self._ends) % 5 == 0:
+        if len(self._ends) >= self._next_look:
+            self._next_look = len(self._ends) * 5 // 4
             correlation = rank_correlation(self._ends)
             if correlation is not None and correlation <= 0:
                 self._guarded = True
