@@ -17,7 +17,7 @@ from agents.tools import OBSERVATION, Tools
 from core.attempts import Attempts, derive, new_id, result_of, run_of, shared, trace_of
 from core.config import Settings
 from core.errors import SearchError
-from core.judging import Judging
+from core.judging import CHARACTERS_A_TOKEN, Judging
 from core.registry import STRATEGIES, resolve
 from core.search.budget import Budget
 from core.search.drivers import Proposal, drive
@@ -37,7 +37,6 @@ REFLECT = (
     "Don't solve the task."
 )
 LESSONS = "\n\nKeep in mind, from attempts that failed:\n{}"
-CHARACTERS_A_TOKEN = 4
 SIDE_BY_SIDE = 8  # requests of one search under way at once, where a server answers them
 
 

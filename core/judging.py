@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 from core.config import Settings
@@ -66,7 +67,7 @@ class Judging:
         signals = {
             "steps": checked,
             "process": self._process(task, text) if self._process else None,
-            "model": 2.0 ** (completion.mean_logprob * LOG2_E) if completion.mean_logprob is not None else None,
+            "model": math.exp(completion.mean_logprob) if completion.mean_logprob is not None else None,
             "consistency": agreeing,
         }
         return mixed(signals, self._settings.SEARCH_SIGNALS)
@@ -78,9 +79,6 @@ class Judging:
             return ""
         said = verdict.details.get("feedback")
         return said if isinstance(said, str) and said else WRONG
-
-
-LOG2_E = 1.4426950408889634
 
 
 def mixed(signals: Mapping[str, float | None], weights: Mapping[str, float]) -> float | None:

@@ -47,8 +47,10 @@ async def evaluate(
 ) -> Evaluation:
     """Greedy answers to all tasks. `banned_start` forbids how an answer begins: "Answer" makes a worker write steps first."""
     without = sum(task.reference is None and not task.metadata for task in tasks)
-    if without or not tasks:
-        raise TaskError(f"{without} of {len(tasks)} tasks have nothing to verify an answer by: evaluation needs that for each, and a task")
+    if not tasks:
+        raise TaskError("evaluation needs at least one task")
+    if without:
+        raise TaskError(f"{without} of {len(tasks)} tasks have nothing to verify an answer by: a reference, or tests")
     sampling = Sampling(temperature=0.0, max_tokens=max_tokens)
 
     async def answer(task: Task) -> Completion:

@@ -62,7 +62,7 @@ class Harvester:
             return Harvest(tuple(rows), tuple(v["id"] for v in taken), tuple(dropped))
         if kind == "kto":
             both = [(v, label) for label, side in ((True, group.good), (False, group.bad)) for v in self._taken(side, label, dropped)]
-            rows = [Opinion(v["directive"], v["query"], v["text"], label, v["task_id"], v["id"]) for v, label in both]
+            rows = [Opinion(v["directive"], v["query"], v["text"], v["task_id"], v["id"], label) for v, label in both]
             return Harvest(tuple(rows), tuple(v["id"] for v, _ in both), tuple(dropped))
         return self._pairs(group)
 

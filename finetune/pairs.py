@@ -96,7 +96,7 @@ def kto_rows(
             continue
         said.add(key)
         counts[trace.task.id, label] += 1
-        rows.append(Opinion(trace.directive, trace.query, trace.text, label, trace.task.id, trace.id))
+        rows.append(Opinion(trace.directive, trace.query, trace.text, trace.task.id, trace.id, label))
     return rows
 
 

@@ -57,25 +57,10 @@ class Pair(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Opinion(Record):
+class Opinion(Row):
     """One answer and whether it is wanted, for KTO (Ethayarajh et al., 2024): from a verdict or from a thumb."""
 
-    directive: str
-    prompt: str
-    completion: str
     label: bool
-    task_id: str
-    trace_id: str
-
-    @property
-    def trace_ids(self) -> tuple[str, ...]:
-        """Where it comes from."""
-        return (self.trace_id,)
-
-    @property
-    def written(self) -> tuple[str, ...]:
-        """The texts that are trained."""
-        return (self.completion,)
 
 
 @dataclass(frozen=True, slots=True)

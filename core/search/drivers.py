@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from core.errors import RatchetError
+from core.errors import RatchetError, SearchError
 from core.search.budget import NOTHING
 from core.search.search import Search
 from core.search.tree import Child, Ticket
@@ -36,7 +36,8 @@ Propose = Callable[[Ticket], Awaitable[Proposal]]
 async def drive(search: Search, propose: Propose, *, concurrency: int = 1, ordered: bool = True, begun: Sequence[Ticket] = ()) -> None:
     """Run a search to its end. `begun` are tickets that a replay left without an answer.
 
-    A call that raises a RatchetError is rolled back and asked again; the second in a row that fails ends the search with its error.
+    A call that raises a RatchetError is rolled back and asked again; the second in a row that fails, or that
+    brings no child, ends the search with its error.
     Anything else that `propose` raises, and cancellation, comes out at once. The tree so far stays readable in the search.
     """
     flights = _Flights(search, propose, concurrency, round(WINDOW * concurrency) if ordered and concurrency > 1 else concurrency, ordered)
@@ -111,8 +112,10 @@ class _Flights:
         error = task.exception() if not task.cancelled() else asyncio.CancelledError()
         if error is None:
             proposal = task.result()
-            self.failed = 0
             self.search.tell(ticket, proposal.children, proposal.usage, cached=proposal.cached)
+            self.failed = 0 if proposal.children or ticket.reflect else self.failed + 1
+            if self.failed >= FAILURES:
+                raise SearchError(f"the model answered {FAILURES} calls in a row with no completion at all: look at its server's log")
             return
         self.failed += 1
         self.search.fail(ticket, str(error) or type(error).__name__)

@@ -6,6 +6,7 @@ A log is a file of JSON lines: a header that says which search it is, then one e
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ from core.types import NodeRecord, Outcome, Record, Usage
 
 Kind = Literal["ask", "tell", "verdict", "fail", "cancel", "reflect", "prune", "cut", "guard", "stop"]
 VERSION = 1
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +66,7 @@ def usage_of(event: Event) -> Usage:
 
 
 def fold(events: Iterable[Event]) -> tuple[NodeRecord, ...]:
-    """The tree that the events tell of, parents before children: the same that the search holds.
-
-    Visits and values are those of the answers alone; a node's are what was backed up through it.
-    """
+    """The tree that the events tell of, parents before children: the same that the search holds."""
     tree = Tree(Plan())
     nodes = {"": tree.root}
     for event in events:
@@ -80,14 +80,17 @@ def fold(events: Iterable[Event]) -> tuple[NodeRecord, ...]:
 
 
 class EventLog:
-    """Events into a file as they happen. One writer; what stands in the file outlives the process."""
+    """Events into a file as they happen. One writer; what stands in the file outlives the process.
+
+    A file that takes no more (a full disk) ends the log, with one warning, and never the search.
+    """
 
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
         """Begins the file, or goes on with one that has the same header. Raises SearchError when it can't be written."""
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: TextIO = path.open("a", encoding="utf-8")
+            self._file: TextIO | None = path.open("a", encoding="utf-8")
             if self._file.tell() == 0:
                 self._write({"version": VERSION, **header})
         except OSError as error:
@@ -95,15 +98,26 @@ class EventLog:
 
     def append(self, event: Event) -> None:
         """One line more, handed to the system at once."""
-        self._write({"kind": event.kind, "number": event.number, "path": event.path, "data": event.data})
+        try:
+            self._write({"kind": event.kind, "number": event.number, "path": event.path, "data": event.data})
+        except OSError as error:
+            log.warning("the log %s takes no more (%s): this search can't be resumed if it is broken off", self.path, error)
+            self.close()
 
     def close(self) -> None:
         """Idempotent."""
-        self._file.close()
+        file, self._file = self._file, None
+        if file is None:
+            return
+        try:
+            file.close()
+        except OSError as error:
+            log.debug("what was still to be written of %s is lost: %s", self.path, error)
 
     def _write(self, row: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(row, ensure_ascii=True) + "\n")
-        self._file.flush()
+        if self._file is not None:
+            self._file.write(json.dumps(row, ensure_ascii=True) + "\n")
+            self._file.flush()
 
 
 def read_log(path: Path, header: Mapping[str, Any]) -> list[Event]:
@@ -118,14 +132,24 @@ def read_log(path: Path, header: Mapping[str, Any]) -> list[Event]:
     except OSError as error:
         raise SearchError(f"can't read the log {path} ({error}): remove it, or choose another folder") from error
     whole, _, rest = text.rpartition(b"\n")
+    events = _events(whole, header)
     try:
-        rows = [json.loads(line) for line in whole.split(b"\n")] if whole else []
-    except ValueError:
-        rows = []
-    if not rows or rows[0] != {"version": VERSION, **header}:
-        path.unlink()
-        return []
-    if rest:
-        with path.open("r+b") as file:
-            file.truncate(len(whole) + 1)
-    return [Event(row["kind"], row["number"], row["path"], row["data"]) for row in rows[1:]]
+        if events is None:
+            path.unlink()
+        elif rest:
+            with path.open("r+b") as file:
+                file.truncate(len(whole) + 1)
+    except OSError as error:
+        raise SearchError(f"can't mend the log {path} ({error}): remove it, or choose another folder") from error
+    return events or []
+
+
+def _events(lines: bytes, header: Mapping[str, Any]) -> list[Event] | None:
+    """None when the lines are damaged or another search's."""
+    try:
+        first, *rows = (json.loads(line) for line in lines.split(b"\n"))
+        if first != {"version": VERSION, **header}:
+            return None
+        return [Event(row["kind"], row["number"], row["path"], row["data"]) for row in rows]
+    except (ValueError, TypeError, KeyError):
+        return None

@@ -10,8 +10,6 @@ from core.search.events import Event, asked, children_of, told, usage_of
 from core.search.tree import Child, Policy, Signal, Ticket
 from core.types import NodeRecord, Usage
 
-REMARKS = {"prune": "prune", "cut": "cut", "reflect": "reflect", "guard": "guard"}
-
 
 class Search:
     """Ask it for tickets, tell it what came of them, in any order. It is one search's own and shares nothing.
@@ -147,7 +145,7 @@ class Search:
     def _remarks(self) -> None:
         for kind, what in self.policy.remarks:
             about = {"reason": what} if kind == "guard" else {}
-            self._emit(Event(REMARKS[kind], path="" if kind == "guard" else what, data=about))  # type: ignore[arg-type]
+            self._emit(Event(kind, path="" if kind == "guard" else what, data=about))  # type: ignore[arg-type]
         self.policy.remarks.clear()
 
     def _stop(self, reason: str) -> None:

@@ -76,7 +76,22 @@ def verifier(
     return sign
 
 
+@dataclass(frozen=True, slots=True)
+class StepCheck(Record):
+    """Of the steps of an answer, how many could be checked and how many hold. `first_wrong` is the first that doesn't."""
+
+    checked: int
+    right: int
+    first_wrong: str | None = None
+
+    @property
+    def share(self) -> float | None:
+        """Right ones among the checked; None when nothing could be checked."""
+        return self.right / self.checked if self.checked else None
+
+
 def short(text: str, limit: int = SHOWN) -> str:
-    """A text as it can stand in a reason: on one line, cut at `limit` characters."""
+    """A text as it can stand in a reason, in any store and on any terminal: on one line, printable, cut at `limit` characters."""
     line = " ".join(text[: 4 * limit].split())
+    line = "".join(sign if sign.isprintable() else "?" for sign in line)
     return line if len(line) <= limit else f"{line[: limit - 1]}…"

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import re
-import signal
-import sys
 from copy import deepcopy
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any, TextIO
+from typing import Any
 
 from core.tasks.gym import Item, fingerprint, rebuild
+from core.verifiers.child import begin, serve
 
 CPU_SECONDS = 10.0
 MEMORY = 2 * 1024**3
@@ -23,15 +20,9 @@ SIGNS = re.compile(r"\d+|[-+*/()]")
 
 def main() -> None:
     """Serve until the input ends. Whatever the scorers print goes to stderr."""
-    replies, sys.stdout = sys.stdout, sys.stderr
-    _limit()
+    replies = begin(MEMORY)
     _item("chain_sum", 1, 0)
-    _say(replies, {"ready": True})
-    for line in sys.stdin:
-        _allow(CPU_SECONDS)
-        request = json.loads(line)
-        _say(replies, {"id": request["id"], **answer(request)})
-        _allow(0)
+    serve(replies, answer, CPU_SECONDS)
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -90,30 +81,6 @@ def _factor(signs: list[str]) -> Fraction:
             raise ValueError("a bracket stays open")
         return value
     return Fraction(int(sign))
-
-
-def _allow(seconds: float) -> None:
-    """The process is ended after that much computing, also when nobody is left to kill it; 0 for no limit."""
-    if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
-
-
-def _limit() -> None:
-    """Memory is bounded and no file can be written, where the system offers it; one thread, since each takes memory for itself."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = "1"
-    if sys.platform == "win32":
-        return
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _say(replies: TextIO, response: dict[str, Any]) -> None:
-    replies.write(json.dumps(response) + "\n")
-    replies.flush()
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def test_accuracy_is_told_by_level_and_family():
 
 
 def test_a_task_without_reference_cannot_be_evaluated():
-    with pytest.raises(TaskError, match="1 of 9 tasks have no reference"):
+    with pytest.raises(TaskError, match="1 of 9 tasks have nothing to verify an answer by"):
         evaluation_of(ScriptedModel(in_full), [*TASKS, Task("Why?", Domain.MATH)])
 
 

@@ -125,6 +125,23 @@ def test_calls_that_go_on_failing_end_the_search_with_their_error():
     assert asked == FAILURES
 
 
+@pytest.mark.parametrize("policy", [Lats, BestOfN])
+def test_a_model_that_answers_nothing_is_not_asked_for_ever(policy):
+    asked = 0
+
+    async def propose(ticket):
+        nonlocal asked
+        asked += 1
+        return Proposal((), Usage(1, 10, 0))
+
+    search = Search(policy(Plan(calls=50)))
+    with pytest.raises(SearchError, match="no completion at all"):
+        run(search, propose)
+
+    assert asked == FAILURES
+    assert search.spent.used.prompt_tokens == 10 * FAILURES
+
+
 def test_a_policy_that_waits_for_nothing_is_an_error_and_no_endless_loop():
     class Lost(BestOfN):
         def ask(self):
@@ -270,6 +287,7 @@ def check_counts(root):
         assert node.W - above == pytest.approx(0, abs=1e-9) or node.N - below == 1
         assert node.O == node.pending == 0
         assert len({child.index for child in node.children}) == len(node.children)
+        assert all(child.index < node.numbered for child in node.children)
         assert node.ready == sum(child.selectable for child in node.children)
         assert node.live == [child for child in node.children if not child.closed]
         stack += node.children

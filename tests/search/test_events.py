@@ -1,5 +1,6 @@
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 from test_drivers import answers
@@ -101,12 +102,42 @@ def test_a_line_that_was_cut_off_is_left_out_and_the_log_can_be_written_on(tmp_p
     assert [json.loads(line).get("kind") for line in path.read_text().splitlines()] == [None, "ask", "stop"]
 
 
-@pytest.mark.parametrize("damage", [b"", b"\x00\xff", b"[]\n", b'{"version": 99}\n', b"not json\n"])
+BEGUN = json.dumps({"version": 1, **HEADER}).encode() + b"\n"
+DAMAGE = [b"", b"\x00\xff", b"[]\n", b'{"version": 99}\n', b"not json\n", BEGUN + b'{"kind": "ask"}\n', BEGUN + b"[1]\n", BEGUN + b"\n"]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_log_is_begun_anew(tmp_path, damage):
     path = tmp_path / "log.jsonl"
     path.write_bytes(damage)
 
     assert read_log(path, HEADER) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_ends_the_log_with_one_warning_and_not_the_search(tmp_path, caplog):
+    log = EventLog(tmp_path / "log.jsonl", HEADER)
+    log.close()
+    log._file = Path("/dev/full").open("w")  # noqa: SIM115
+
+    for number in range(3):
+        log.append(Event("ask", number))
+    log.close()
+
+    assert [record.getMessage().count("takes no more") for record in caplog.records] == [1]
+
+
+def test_a_log_that_can_not_be_mended_is_an_error_of_the_search(tmp_path, monkeypatch):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b"not json\n")
+
+    def read_only(self):
+        raise PermissionError("read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", read_only)
+
+    with pytest.raises(SearchError, match="read-only"):
+        read_log(path, HEADER)
 
 
 def test_a_log_that_does_not_fit_the_search_is_told(tmp_path):

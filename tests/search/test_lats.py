@@ -4,6 +4,7 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_drivers import check_counts
 
 from core.search.best_of_n import BestOfN
 from core.search.lats import FRUITLESS, Lats
@@ -274,17 +275,3 @@ def test_however_tickets_are_answered_the_counts_add_up(strategy, data):
     assert not flying
     assert calls - failures <= plan.calls
     check_counts(policy.root)
-
-
-def check_counts(root):
-    """N and W of a node are its own back-up and its children's; nothing is in flight or pending; indices are unique."""
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        below, above = sum(child.N for child in node.children), sum(child.W for child in node.children)
-        assert node.N - below in ((0,) if node is root else (0, 1))
-        assert node.W - above == pytest.approx(0, abs=1e-9) or node.N - below == 1
-        assert node.O == node.pending == 0
-        assert len({child.index for child in node.children}) == len(node.children)
-        assert all(child.index < node.numbered for child in node.children)
-        stack += node.children

@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+import core.verifiers.pool
 from core.verifiers.logic import process as logic_process
 from core.verifiers.logic.formula import parse
-from core.verifiers.logic.process import OPEN, Setting, _Worker, satisfiable
+from core.verifiers.logic.process import Setting, Solver, satisfiable
 from core.verifiers.logic.structure import Structure, holds
 
 LETTERS = "PQRS"
@@ -77,17 +78,26 @@ def test_what_has_no_end_is_unknown_and_stays_so():
     assert first == second
 
 
-def test_the_same_question_has_the_same_world_whatever_was_asked_before():
-    question = (("P | Q | R", "~P | S", "Q xor R"), None, OPEN)
-    fresh, used = _Worker(), _Worker()
-    try:
-        for place in range(20):
-            used.ask((f"A{place} -> B", "exists x: C(x)"), "B", OPEN)
+@pytest.fixture
+def solvers():
+    made = []
 
-        assert used.ask(*question) == fresh.ask(*question)
-    finally:
-        fresh.close()
-        used.close()
+    def make():
+        made.append(Solver(1))
+        return made[-1]
+
+    yield make
+    for solver in made:
+        solver.pool.close()
+
+
+def test_the_same_question_has_the_same_world_whatever_was_asked_before(solvers):
+    question = (("P | Q | R", "~P | S", "Q xor R"), None)
+    fresh, used = solvers(), solvers()
+    for place in range(20):
+        used.ask((f"A{place} -> B", "exists x: C(x)"), "B")
+
+    assert used.ask(*question) == fresh.ask(*question)
 
 
 def test_eight_threads_get_their_own_answers():
@@ -100,26 +110,25 @@ def test_eight_threads_get_their_own_answers():
         assert set(pool.map(ask, range(64))) == {("unsat", "sat")}
 
 
-def test_a_solver_that_dies_is_started_again():
-    worker = _Worker()
-    try:
-        assert worker.ask(("P",), None, OPEN).state == "sat"
-        worker.process.kill()
-        worker.process.wait()
-        assert worker.ask(("Q",), None, OPEN).state == "sat"
-    finally:
-        worker.close()
+def test_a_solver_that_dies_is_started_again(solvers):
+    solver = solvers()
+    assert solver.ask(("P",)).state == "sat"
+    [child] = solver.pool.workers()
+    child.kill()
+    child.wait()
+
+    assert solver.ask(("Q",)).state == "sat"
 
 
-def test_a_solver_that_hangs_is_killed_at_the_wall(monkeypatch):
+def test_a_solver_that_hangs_is_killed_at_the_wall(monkeypatch, solvers):
+    monkeypatch.setattr(core.verifiers.pool, "STRETCH", 1.0)
     monkeypatch.setattr(logic_process, "WALL", 0.001)
-    worker = _Worker()
-    try:
-        found = worker.ask(ENDLESS, None, OPEN)
-        assert found.state == "unknown"
-        assert worker.process is None
-    finally:
-        worker.close()
+    solver = solvers()
+
+    found = solver.ask(ENDLESS)
+
+    assert (found.state, found.why) == ("unknown", "z3 was stopped after 0.001 s")
+    assert not solver.pool.workers()
 
 
 def test_without_z3_the_reason_says_what_to_install(monkeypatch):

@@ -18,8 +18,7 @@ from core.verifiers.analysis.queries import QueryError, UndefinedError, number_s
 from core.verifiers.analysis.query_specs import Spec, read_spec
 from core.verifiers.analysis.table_questions import read_question
 from core.verifiers.analysis.tables import Table, TableError, read_table, table_in_prompt
-from core.verifiers.base import Finding, abstained, broken, failed, passed, short, verifier
-from core.verifiers.math.steps import StepCheck
+from core.verifiers.base import Finding, StepCheck, abstained, broken, failed, passed, short, verifier
 
 MAX_CLAIMS = 100
 MAX_SHOWN = 40

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from core.errors import TaskError
-from core.types import Record, Task
+from core.types import Task
+from core.verifiers.base import StepCheck
 from core.verifiers.factual.brief import Brief, read_brief
 from core.verifiers.factual.passages import Source, Span, find_quote, quotes, shown
 
@@ -15,25 +15,11 @@ MIN_WORDS = 3
 MAX_SOURCES = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class QuoteCheck(Record):
-    """Of the quotes of three words and more, how many could be looked up and how many stand in the sources to the character."""
-
-    checked: int
-    right: int
-    first_wrong: str | None = None
-
-    @property
-    def share(self) -> float | None:
-        """Right ones among the checked; None when there is nothing to check."""
-        return self.right / self.checked if self.checked else None
-
-
-def check_steps(task: Task, text: str) -> QuoteCheck:
+def check_steps(task: Task, text: str) -> StepCheck:
     """Quotes of three words and more in the last 20,000 characters, looked up in the task's own sources."""
     checked = _checked_quotes(task, text)
     wrong = [shown for right, shown in checked if not right]
-    return QuoteCheck(len(checked), len(checked) - len(wrong), wrong[0] if wrong else None)
+    return StepCheck(len(checked), len(checked) - len(wrong), wrong[0] if wrong else None)
 
 
 def step_value(task: Task, partial_text: str) -> float | None:

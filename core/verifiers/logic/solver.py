@@ -1,4 +1,4 @@
-"""The child process of `logic_process`: asks z3 whether formulas can hold together. One JSON line in, one out, until its input ends.
+"""The child process of `process`: asks z3 whether formulas can hold together. One JSON line in, one out, until its input ends.
 
 Formulas come as texts of our grammar and are read by our parser. Each question gets a z3 context of its own, made ahead of it, so that no
 answer depends on what was asked before. What ends it is z3's own count of work, so a question that is too hard is so on every machine; the
@@ -7,11 +7,11 @@ clock is a second line.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import Any
 
+from core.verifiers.child import begin, serve
 from core.verifiers.logic.encoders import Closed, Open, Puzzle, Small
 from core.verifiers.logic.formula import Formula, FormulaError, Not, parse_own
 from core.verifiers.logic.structure import Signature, Structure, holds, instances, signature
@@ -28,16 +28,11 @@ RECURSION = 10_000
 
 def main() -> None:
     """Serve until the input ends. Whatever the library prints goes to stderr."""
-    replies, sys.stdout = sys.stdout, sys.stderr
-    _limit()
+    replies = begin(MEMORY)
     sys.setrecursionlimit(RECURSION)
     solve({"formulas": ["forall x: P(x) -> Q(x)", "P(a)"], "denied": "Q(a)"}, _context())
-    context = _context()
-    _say(replies, {"ready": True})
-    for line in sys.stdin:
-        request = json.loads(line)
-        _say(replies, {"id": request["id"], **solve(request, context)})
-        context = _context()
+    ready: list[Any] = []
+    serve(replies, lambda request: solve(request, ready.pop()), between=lambda: ready.append(_context()))
 
 
 def solve(request: Mapping[str, Any], context: Any) -> dict[str, Any]:
@@ -115,22 +110,6 @@ def _context() -> Any:
     import z3
 
     return z3.Context()
-
-
-def _limit() -> None:
-    """Memory is bounded and no file can be written, where the system offers it."""
-    if sys.platform == "win32":
-        return
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _say(replies: TextIO, response: dict[str, Any]) -> None:
-    replies.write(json.dumps(response) + "\n")
-    replies.flush()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 
 from core.types import Task
-from core.verifiers.base import short
+from core.verifiers.base import StepCheck, short
 from core.verifiers.logic.claims import SENTENCE, categorical, formal_premises
 from core.verifiers.logic.fields import Fields, StatementError, UndecidedError, ask
 from core.verifiers.logic.formula import FormulaError, parse
@@ -15,7 +15,6 @@ from core.verifiers.logic.process import OPEN
 from core.verifiers.logic.puzzles import knight_claims
 from core.verifiers.logic.structure import signature
 from core.verifiers.logic.verifier import statement_of
-from core.verifiers.math.steps import StepCheck
 
 MAX_TEXT = 20_000
 MAX_LINE = 500

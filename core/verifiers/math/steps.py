@@ -7,19 +7,18 @@ which put the answer in again are checks. A last step that does neither leaves a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
 from core.answers import BOXED, MARKER, plain
-from core.types import Record, Task
+from core.types import Task
+from core.verifiers.base import StepCheck, short
 from core.verifiers.math.calculus import check_identities, read_task
 from core.verifiers.math.formula import Linear, Rational, finished_number, show, term_of
 from core.verifiers.math.question import read_question
 
 MAX_TEXT = 20_000
 MAX_LINE = 1_000
-SHOWN = 80
 IMPLIES = re.compile(r"=+>|->|[⇒→⟹]|\\(?:implies|Rightarrow|to)(?![A-Za-z])")
 INEXACT = re.compile(r"[<>≤≥≠≈~!:?±]|\\(?:ne|neq|le|leq|ge|geq|approx|pm)(?![A-Za-z])")
 SUPPOSED = re.compile(r"\b(?:if|suppose|assume|assuming|try|let|unless|not|wrong|guess)\b", re.IGNORECASE)
@@ -43,20 +42,6 @@ COUNTING = re.compile(
 
 
 CheckedLine = tuple[bool, str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class StepCheck(Record):
-    """Of the lines with an equals sign, how many could be checked and how many hold. `first_wrong` is the first that doesn't."""
-
-    checked: int
-    right: int
-    first_wrong: str | None = None
-
-    @property
-    def share(self) -> float | None:
-        """Right ones among the checked; None when nothing could be checked."""
-        return self.right / self.checked if self.checked else None
 
 
 def check_steps(task: Task, text: str) -> StepCheck:
@@ -217,10 +202,3 @@ def _holds(
 def _without_unit(side: str) -> str:
     match = TAIL.fullmatch(side)
     return side if match is None or COUNTING.search(match[2]) else match[1]
-
-
-def short(text: str) -> str:
-    """For a reason: one short line that any store and terminal can take."""
-    line = " ".join(text[: SHOWN * 2].split())
-    line = "".join(sign if sign.isprintable() else "?" for sign in line)
-    return line if len(line) <= SHOWN else line[: SHOWN - 3] + "..."

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
-import sys
-from typing import Any, TextIO
+from typing import Any
+
+from core.verifiers.child import begin, serve
 
 SECONDS = 2
 CPU_SECONDS = 5.0
-MEMORY = 1024**3
 WARM_UP = (("x+1", "1+x"), (r"\frac{\sqrt{2}}{2}", "sqrt(2)/2"), ("y=2x", "y=x"))
 WARM_UP_ALGEBRA = (
     ("x^2+2x+1", "(x+1)^2"),
@@ -29,11 +28,10 @@ def main() -> None:
     A warm process forks the one that serves: when that is stopped by SIGUSR1, or killed, the next is there within milliseconds. It ends
     with its input, with its host, and with any error of its own.
     """
-    replies, sys.stdout = sys.stdout, sys.stderr
-    _limit()
+    replies = begin()
     _warm_up()
     if not hasattr(os, "fork"):
-        _serve(replies)
+        serve(replies, answer, CPU_SECONDS)
         return
     child, host = 0, os.getppid()
 
@@ -45,21 +43,12 @@ def main() -> None:
     while True:
         child = os.fork()
         if not child:
-            _serve(replies)
+            serve(replies, answer, CPU_SECONDS)
             os._exit(0)
         _, status = os.waitpid(child, 0)
         child = 0
         if not os.WIFSIGNALED(status) or os.getppid() != host:
             return
-
-
-def _serve(replies: TextIO) -> None:
-    _say(replies, {"ready": True})
-    for line in sys.stdin:
-        _allow(CPU_SECONDS)
-        request = json.loads(line)
-        _say(replies, {"id": request["id"], **answer(request)})
-        _allow(0)
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -128,28 +117,6 @@ def _warm_up() -> None:
     for one, other in WARM_UP_ALGEBRA:
         algebra.same(expression.read(one)[0], expression.read(other)[0])
     recompute.warm_up()
-
-
-def _allow(seconds: float) -> None:
-    """The process is ended after that much computing, also when nobody is left to kill it; 0 for no limit."""
-    if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
-
-
-def _limit() -> None:
-    """Memory is bounded and no file can be written, where the system offers it."""
-    if sys.platform == "win32":
-        return
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _say(replies: TextIO, response: dict[str, Any]) -> None:
-    replies.write(json.dumps(response) + "\n")
-    replies.flush()
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ import re
 
 from core.answers import final_answer, normalise, plain
 from core.types import Evidence, Task
-from core.verifiers.base import Finding, abstained, broken, failed, passed, verifier
+from core.verifiers.base import Finding, StepCheck, abstained, broken, failed, passed, short, verifier
 from core.verifiers.math.calculus import FormalTask, check_answer, read_task
 from core.verifiers.math.equivalence import compare, spelled
 from core.verifiers.math.formula import show
 from core.verifiers.math.quantity import Value, value_of
 from core.verifiers.math.question import Question, read_question
-from core.verifiers.math.steps import MAX_TEXT, StepCheck, check_steps, follows, short
+from core.verifiers.math.steps import MAX_TEXT, check_steps, follows
 from core.verifiers.math.symbolic import WALL, Reply
 from core.verifiers.math.units import MONEY, can_scale, read_unit, scale_of
 
