@@ -158,9 +158,11 @@ def test_a_cancelled_request_does_not_hold_up_the_others(own_model):
     async def cancel_some():
         long = ASK.replace(sampling=HOT.replace(max_tokens=300))
         with own_model.session():
-            for wait in (0, 0.02):
+            for begun in (False, True):
                 doomed = asyncio.create_task(own_model.complete(long))
-                await asyncio.sleep(wait)
+                await asyncio.sleep(0)
+                while begun and not own_model.host.engine.busy:
+                    await asyncio.sleep(0)
                 doomed.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await doomed

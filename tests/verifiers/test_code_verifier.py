@@ -129,7 +129,8 @@ def test_forgeries_fail_in_the_weaker_tier_too():
     asked = task({**EXAMPLES, **CHECK})
     names = ["equals everything", "walks up the frames", "answers before it is asked", "raises StopIteration, to cut a loop of tests short"]
 
-    assert verify(asked, block(GOLD), sandbox="process").passed
+    gold = verify(asked, block(GOLD), sandbox="process")
+    assert gold.passed, gold.reason
     assert [name for name in names if verify(asked, block(FORGERIES[name]), sandbox="process").outcome is not Outcome.FAIL] == []
 
 
