@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import time
 import uuid
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from agents.npc import NPC
-from core.answers import final_answer, normalise
+from core.answers import final_answer
+from core.choice import answer_of_run, choose
 from core.search.events import Event
 from core.tasks.splits import split_of
 from core.types import Domain, Model, NodeRecord, Outcome, Result, Reward, Run, Task, Trace, Usage, Verdict, best_first
@@ -99,7 +98,7 @@ def run_of(
 def result_of(search: Attempts, *, vote: bool = False) -> Result:
     """The best attempt, as the answer; or of a vote, one with the answer that most of them give."""
     seconds = time.monotonic() - search.started
-    chosen = _most_given(search.attempts) if vote else _choose(search.attempts)
+    chosen = choose(search.attempts, vote=vote)
     if chosen is None:
         nothing = failed(search.task, NO_ANSWER, seconds)
         return nothing.replace(worker=search.npc.name, run_id=search.run_id, usage=search.usage, model=search.model.name)
@@ -108,10 +107,7 @@ def result_of(search: Attempts, *, vote: bool = False) -> Result:
 
 def result_of_run(run: Run) -> Result:
     """The result that a stored run gave when it was made."""
-    if run.strategy == "self_consistency":  # of answers with as many votes the first that was given counts, and not the best
-        chosen = _most_given(sorted(run.traces, key=lambda trace: [int(part) for part in trace.node.split(".") if part]))
-    else:
-        chosen = _choose(run.traces)
+    chosen = answer_of_run(run)
     if chosen is None:
         nothing = failed(run.task, run.error or NO_ANSWER, run.seconds)
         return nothing.replace(worker=run.worker, run_id=run.id, usage=run.usage, model=run.model)
@@ -169,21 +165,3 @@ def _result(chosen: Trace, usage: Usage, seconds: float) -> Result:
         model=chosen.model,
         fingerprint=chosen.fingerprint,
     )
-
-
-def _choose(attempts: Sequence[Trace]) -> Trace | None:
-    """A verified attempt; else, among those that no check has failed, one with the answer most of them give; else the best failed one."""
-    ranked = best_first(attempts)
-    if not ranked or ranked[0].verified:
-        return ranked[0] if ranked else None
-    standing = [t for t in ranked if t.verdict.outcome is not Outcome.FAIL and t.answer]
-    if not standing:
-        return ranked[0]
-    return _most_given(standing)
-
-
-def _most_given(attempts: Sequence[Trace]) -> Trace | None:
-    """The first attempt with the answer that most of them give."""
-    given = [t for t in attempts if t.answer] or list(attempts)
-    votes = Counter(normalise(t.answer or "") for t in given)
-    return max(given, key=lambda t: votes[normalise(t.answer or "")], default=None)

@@ -6,12 +6,14 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from core.attempts import result_of_run
 from core.providers.remote import together
 from core.types import Model, Result
-from logs.lookup import read_finished
-from logs.place import Place
+
+if TYPE_CHECKING:
+    from logs.place import Place
 
 OnResult = Callable[[Result], None]
 
@@ -64,6 +66,8 @@ def alike(keys: Iterable[str | None]) -> list[list[int]]:
 
 def answered(where: str | Path | Place, keys: Iterable[str]) -> dict[str, Result]:
     """What stands in the store for these keys."""
+    from logs.lookup import read_finished  # SQLAlchemy costs as much time to import as all the rest
+
     return {run.key: result_of_run(run) for run in read_finished(where, keys)}
 
 

@@ -26,12 +26,15 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="forbid", frozen=True, case_sensitive=True)
 
-    MATH_WORKER_MODEL: str = Field(EMBEDDED, description="embedded, a model or adapter directory, a hub id, or PROVIDER:NAME")
+    MATH_WORKER_MODEL: str = Field(
+        EMBEDDED, description="embedded, a model or adapter directory, a hub id, adapter:NAME@VERSION, slot:NAME, or PROVIDER:NAME"
+    )
     CODE_WORKER_MODEL: str = Field(EMBEDDED, description="the same for code")
     LOGIC_WORKER_MODEL: str = Field(EMBEDDED, description="the same for logic")
     FACTUAL_WORKER_MODEL: str = Field(EMBEDDED, description="the same for facts")
     CREATIVE_WORKER_MODEL: str = Field(EMBEDDED, description="the same for creative writing")
     ANALYSIS_WORKER_MODEL: str = Field(EMBEDDED, description="the same for data analysis")
+    REGISTRY: Path = Field(Path("adapters"), description="folder of registered adapters and of the slots that say which of them serve")
 
     SEARCH_STRATEGY: str = Field("lats", description="lats, levels, beam, best_of_n, self_consistency or single")
     SEARCH_CALLS: int = Field(24, ge=1, description="most model requests one search may make")

@@ -192,13 +192,23 @@ class Inference:
                 if event.kind == "tell":
                     self._recall(event)
             self.events = list(events)
-            self._log = EventLog(self.log_path, header)
+            self._log = EventLog(self.log_path, header, self._keeps_no_secret())
         except SearchError as error:
             log.warning("this search can't be resumed if it is broken off: %s", error)
             self._begin()
             self.events, self.attempts.attempts, self.attempts.usage = [], [], Usage()
             return ()
         return begun
+
+    def _keeps_no_secret(self) -> Callable[[Event], bool]:
+        """Which events may be written as they are. The question is known too: a secret of its own may be quoted bare."""
+        if not self.settings.REDACT:
+            return lambda event: True
+        from logs.redact import Redactor
+
+        task = self.attempts.task
+        clean = Redactor(personal=self.settings.REDACT_PERSONAL).clean(task.prompt, task.reference or "", task.metadata)
+        return lambda event: clean(event.data)
 
     def _recall(self, event: Event) -> None:
         """Attempts of a replayed search are judged again: that costs no call. One that failed and would not now had been cut off."""

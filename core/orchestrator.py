@@ -18,11 +18,12 @@ from agents.npc import NPC
 from agents.workers import hire
 from core.attempts import failed
 from core.batches import OnResult, Session, alike, answer_all, answered, watched
-from core.config import EMBEDDED, Settings
+from core.config import Settings
 from core.errors import ConfigError, RatchetError, SearchError, StoreError, TaskError
 from core.inference import Inference, Question, log_path
 from core.judging import Judging
 from core.memory import Memory
+from core.models import Models, sticky_key
 from core.providers import connect
 from core.registry import STORES, STRATEGIES, resolve
 from core.routing import router
@@ -68,8 +69,7 @@ class Orchestrator:
         self._store = self._open_store() if enable_logging else None
         self._telemetry = self._open_telemetry()
         self._unlogged = 0
-        self._models: dict[str, Model] = {}
-        self._loading = threading.Lock()
+        self._models = Models(self.settings.REGISTRY, lambda spec: connect(spec, self.settings))
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="orchestrator", daemon=True)
         self._thread.start()
@@ -190,9 +190,23 @@ class Orchestrator:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
         self.close()
 
-    def model_for(self, domain: Domain) -> Model:
-        """The model that serves a domain, loaded at first use and kept."""
-        return self._model(hire(domain, self.settings))
+    def model_for(self, domain: Domain, key: str = "") -> Model:
+        """The model that serves a domain, loaded at first use and kept.
+
+        Where a slot is set, it is what the slot gives for that key now, and is kept as long as the slot names it.
+        """
+        return self._models.get(hire(domain, self.settings), key)
+
+    def preload(self, spec: str) -> Model:
+        """Load a model that a slot is about to name ("adapter:math@7"), so that the first question to it does not wait.
+
+        It stays until a slot has named it and does no more; `release` it when none will.
+        """
+        return self._models.preload(spec)
+
+    def release(self, spec: str) -> None:
+        """Give up a model that was preloaded and that no slot has named."""
+        self._models.release(spec)
 
     def _process_reward(self) -> ProcessReward | None:
         if self.settings.PROCESS_REWARD is None:
@@ -241,8 +255,7 @@ class Orchestrator:
         for work in under_way:
             work.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
-        for model in self._models.values():
-            await model.close()
+        await self._models.close()
         if self._memory:
             self._memory.close()
         await self._loop.shutdown_default_executor()
@@ -263,24 +276,10 @@ class Orchestrator:
         found = self._router(query, self.settings.MIN_ROUTING_CONFIDENCE, self.settings.FALLBACK_DOMAIN)
         return found.domain, found.confidence
 
-    def _model(self, npc: NPC) -> Model:
-        spec = npc.model_spec
-        with self._loading:
-            if spec not in self._models:
-                if spec == EMBEDDED:
-                    _say_once()
-                self._models[spec] = connect(spec, self.settings)
-            return self._models[spec]
-
-    async def _connected(self, npc: NPC) -> Model:
-        """At once if it is there, so that clients which start together ask together."""
-        there = self._models.get(npc.model_spec)
-        return await asyncio.to_thread(self._model, npc) if there is None else there
-
     async def _infer_many(self, tasks: Sequence[Task], strategy: str, width: int, on_result: OnResult, resume: bool) -> list[Result]:
-        for domain in sorted({task.domain for task in tasks}):
+        for npc in self._workers(tasks):
             with suppress(RatchetError):  # each of its tasks will tell
-                await self._connected(hire(domain, self.settings))
+                await self._models.connected(npc)
         keys = [self._key(task, strategy) for task in tasks] if resume else [None] * len(tasks)
         there = await asyncio.to_thread(self._answered, keys) if resume else {}
 
@@ -290,10 +289,21 @@ class Orchestrator:
 
         return await answer_all(alike(keys), width, answer, on_result)
 
+    def _workers(self, tasks: Sequence[Task]) -> list[NPC]:
+        """Those who will answer, each with each of its models once."""
+        placed: dict[tuple[Domain, str], NPC] = {}
+        for task in tasks:
+            with suppress(RatchetError):
+                npc = self._models.placed(hire(task.domain, self.settings), sticky_key(task))
+                placed[task.domain, npc.model_spec] = npc
+        return [placed[each] for each in sorted(placed)]
+
     def _key(self, task: Task, strategy: str) -> str | None:
         """Of the search that would be made; None when its model is not there."""
         npc = hire(task.domain, self.settings)
-        model = self._models.get(npc.model_spec)
+        model = None
+        with suppress(RatchetError):  # the question itself will tell
+            model = self._models.there(npc, sticky_key(task))
         return Inference(Question(task, npc, model, strategy, 0.0), self.settings, self._judging).key if model else None
 
     def _answered(self, keys: Sequence[str | None]) -> Mapping[str | None, Result]:
@@ -318,16 +328,15 @@ class Orchestrator:
     async def _infer(
         self, task: Task, strategy: str, session: Session | None = None, listener: Callable[[Event], None] | None = None
     ) -> Result:
-        npc = hire(task.domain, self.settings)
-        model = await self._connected(npc)
-        if self._memory and (found := await asyncio.to_thread(self._memory.find, task, npc, model)):
-            return found
-        with nullcontext(session) if session else Session() as client:
-            client.move_to(model)
-            result = await self._search(Question(task, npc, model, strategy, self._route(task.prompt)[1]), listener)
-        if self._memory:
-            await asyncio.to_thread(self._memory.keep, task, npc, result)
-        return result
+        async with self._models.lent(hire(task.domain, self.settings), sticky_key(task)) as (npc, model):
+            if self._memory and (found := await asyncio.to_thread(self._memory.find, task, npc, model)):
+                return found
+            with nullcontext(session) if session else Session() as client:
+                client.move_to(model)
+                result = await self._search(Question(task, npc, model, strategy, self._route(task.prompt)[1]), listener)
+            if self._memory:
+                await asyncio.to_thread(self._memory.keep, task, npc, result)
+            return result
 
     async def _search(self, question: Question, listener: Callable[[Event], None] | None) -> Result:
         log_dir = self.log_dir if self._store else None
@@ -355,7 +364,7 @@ class Orchestrator:
         """Called from a verifier's thread, never from the loop's own."""
         judge = NPC("judge", "You judge texts by a rubric.", self.settings.JUDGE_MODEL or "")
         sampling = Sampling(temperature=self.settings.TEMPERATURE, max_tokens=self.settings.MAX_TOKENS, seed=seed)
-        reply = self._run(self._model(judge).complete(Request(judge.messages(prompt), 1, sampling)))
+        reply = self._run(self._models.get(judge).complete(Request(judge.messages(prompt), 1, sampling)))
         return reply.completions[0].text
 
     def _remember(self, inference: Inference, heard: Heard | None) -> None:
@@ -365,15 +374,3 @@ class Orchestrator:
             self._unlogged += self._logging
         elif self._store.put(inference.record()) and inference.error is None:
             self._finished.append(inference)
-
-
-_said = threading.Event()
-
-
-def _say_once() -> None:
-    if not _said.is_set():
-        _said.set()
-        log.warning(
-            "ratchet: answering with the embedded model, a toy of a million parameters; "
-            'name a real one with Settings(MATH_WORKER_MODEL="ollama:qwen3:0.6b") or RATCHET_MATH_WORKER_MODEL'
-        )

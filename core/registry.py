@@ -38,6 +38,8 @@ STRATEGIES: dict[str, str] = {
 PROVIDERS: dict[str, str] = {
     "embedded": "core.providers.local:connect_embedded",
     "local": "core.providers.local:connect",
+    "adapter": "core.providers.registered:connect_adapter",
+    "slot": "core.providers.registered:connect_slot",
     "ollama": "core.providers.ollama:connect",
     "litellm": "core.providers.litellm:connect",
     "scripted": "core.providers.scripted:connect",

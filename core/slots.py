@@ -25,12 +25,13 @@ from core.errors import AdapterError, ConfigError
 from core.types import Record
 
 SLOTS = "slots"
+PREFIX = "slot:"
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 REFERENCE = re.compile(rf"({NAME.pattern})@([1-9][0-9]{{0,8}})")
 VERSION = re.compile(r"([1-9][0-9]{0,8})-([0-9a-f]{8})")
 
 Arm = Literal["champion", "canary", "base"]
-_read: dict[Path, tuple[int, Slot]] = {}
+_read: dict[Path, tuple[tuple[int, int], Slot]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ class Slot(Record):
         checked_name(self.name)
         if not isinstance(self.base, str) or not self.base.strip():
             raise ConfigError(f"the slot {self.name} has no base: name the model that serves when there is no champion")
+        if slot_of(self.base):
+            raise ConfigError(f"the base of the slot {self.name} is {self.base!r}: it must be a model, and no other slot")
         for reference in (self.champion, self.canary, self.previous):
             if reference is not None:
                 parse_reference(reference)
@@ -80,9 +83,10 @@ def read(registry: str | Path, name: str) -> Slot:
     """The slot as it is now. Raises AdapterError when it isn't there, or is damaged."""
     path = _path(registry, name)
     try:
-        stamp = os.stat(path).st_mtime_ns  # grows at every write, so that it tells all of them apart
+        stat = os.stat(path)
     except OSError as error:
         raise _missing(Path(registry), name, error) from error
+    stamp = stat.st_mtime_ns, stat.st_ino  # the first grows at every write, so that it tells all of them apart
     known = _read.get(path)
     if known is not None and known[0] == stamp:
         return known[1]
@@ -151,9 +155,17 @@ def choose(slot: Slot, key: str) -> Served:
 
 
 def in_canary(slot: Slot, key: str) -> bool:
-    """Sticky: by a hash of the slot's name, the canary and the key, against the share."""
+    """Sticky: by a hash of the slot's name, the canary and the key, against the share. No key, no canary."""
+    if not key:
+        return False
     digest = hashlib.sha256("\0".join((slot.name, slot.canary or "", key)).encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") < slot.share * 2**64
+
+
+def slot_of(spec: str) -> str | None:
+    """"math" of "slot:math", None for the name of any other model. Raises ConfigError for a slot that can't be."""
+    spec = spec.strip()
+    return checked_name(spec.removeprefix(PREFIX)) if spec.startswith(PREFIX) else None
 
 
 def parse_reference(reference: str) -> tuple[str, int]:

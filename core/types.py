@@ -100,7 +100,8 @@ class Task(Record):
     """A question, with whatever is known about its answer.
 
     `key` is what the split and the deduplication go by: for templated questions the part that matters ("17*6+23"), otherwise the
-    prompt itself. Two wordings of one problem must share a key, or one of them leaks into the held-out side.
+    prompt itself. Two wordings of one problem must share a key, or one of them leaks into the held-out side. What UTF-8 can't hold is
+    mended, since nobody could hash, send or store it.
     """
 
     prompt: str
@@ -114,6 +115,8 @@ class Task(Record):
     def __post_init__(self) -> None:
         if not isinstance(self.prompt, str):
             raise TaskError(f"a question is a text, not {type(self.prompt).__name__}")
+        for name in ("prompt", "reference", "key", "family"):
+            object.__setattr__(self, name, _mended_if_text(getattr(self, name)))
         if not self.prompt.strip():
             raise TaskError("the question is empty: ask something")
         if self.domain not in list(Domain):
@@ -125,6 +128,19 @@ class Task(Record):
     def id(self) -> str:
         """16 hex digits: the same problem has the same id on every machine."""
         return hashlib.sha256(f"{self.domain}\0{self.key}".encode()).hexdigest()[:16]
+
+
+def mended(text: str) -> str:
+    """Halves of a surrogate pair joined where they meet, and replaced where they stand alone, so that UTF-8 holds the text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _mended_if_text(value: Any) -> Any:
+    return mended(value) if isinstance(value, str) and not value.isascii() else value
 
 
 def normalise_prompt(prompt: str) -> str:

@@ -20,9 +20,11 @@ from finetune.plan import Plan
 from finetune.reading import Attempts, extra_of
 from finetune.rows import AnyRow
 from finetune.spool import Spool
-from finetune.steps import step_portions
+from finetune.steps import Steps
 from finetune.tokens import counter
+from logs.corrections import Said, said_by_people
 from logs.place import Place
+from logs.reading import read_runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ def build_dataset(
     held_out: Iterable[Task] = (),
     recheck: Recheck | None = None,
     tokenizer: Any = None,
+    feedback: bool = True,
     edits: Mapping[str, str] | None = None,
     thumbs: Mapping[str, bool] | None = None,
     on_trace: Callable[[], None] = lambda: None,
@@ -49,8 +52,9 @@ def build_dataset(
     """Build a dataset of the store's traces in `folder`, which must not hold anything yet. Nothing is written unless all of it stands.
 
     `held_out` are further tasks that must not be learnt, beside the store's own held-out side. `recheck` judges again every answer that
-    would go in; what it does not confirm stays out. `edits` and `thumbs` are people's, by trace id. With a `tokenizer` the card counts
-    tokens and shows which of them are trained. Raises StoreError when there is no store, TrainingError when nothing is left.
+    would go in; what it does not confirm stays out. What people said, as it stands in the store, counts unless `feedback` is False;
+    `edits` and `thumbs`, by trace id, go over it. With a `tokenizer` the card counts tokens and shows which of them are trained. Raises
+    StoreError when there is no store, TrainingError when nothing is left.
     """
     if plan.max_tokens is not None and tokenizer is None:
         raise TrainingError("max_tokens is counted by the tokenizer that will be trained with: give the build one")
@@ -60,13 +64,15 @@ def build_dataset(
     if tokenizer is not None:
         plan = plan.replace(rules=plan.rules.replace(special=tuple(sorted({*plan.rules.special, *tokenizer.all_special_tokens}))))
     attempts = Attempts(where)
+    said = said_by_people(attempts.place) if feedback else Said()
+    said = said.replace(edits={**said.edits, **(edits or {})}, thumbs={**said.thumbs, **(thumbs or {})})
     fence = HeldOut([*map(question, held_out), *attempts.held_out()], plan.near)
     count = counter(tokenizer) if tokenizer is not None else None
     with Spool(target.parent) as candidates, Spool(target.parent) as rows:
         if plan.kind == "steps":
-            lots, tally = _steps(where, plan, fence, rows, count, on_trace)
+            lots, tally = _steps(attempts.place, Steps(plan, fence, count, said, recheck), rows, on_trace)
         else:
-            chosen = Candidates(plan, fence, candidates, thumbs or {}, edits or {})
+            chosen = Candidates(plan, fence, candidates, said.thumbs, said.edits)
             for attempt, row in attempts:
                 chosen.take(attempt, lambda row=row: extra_of(row))  # type: ignore[misc]
                 on_trace()
@@ -75,7 +81,7 @@ def build_dataset(
         funnel = tally.funnel(sum(len(lot.used) for lot in kept))
         if not kept:
             raise TrainingError(_nothing(where, funnel, plan))
-        facts = Facts(plan.kind, len(fence), tokenizer, plan.seed)
+        facts = Facts(plan.kind, len(fence), tokenizer, plan.seed, _counted(said))
         lines = (facts.seen(rows.line(place)) for lot in kept for place in lot.places)
         return write(target, plan.kind, plan.plain(), funnel, lines, facts)
 
@@ -95,16 +101,15 @@ def _lot(task_id: str, domain: str, rate: float | None, found: tuple[AnyRow, ...
     return Lot(Portion(task_id, domain, len(found), rate), tuple(rows.append(line_of(row, domain)) for row in found), used)
 
 
-def _steps(
-    where: str | Path | Place,
-    plan: Plan,
-    fence: HeldOut,
-    rows: Spool,
-    count: Callable[[str, str, str], int] | None,
-    on_trace: Callable[[], None],
-) -> tuple[list[Lot], Tally]:
-    tally, portions = step_portions(where, plan, fence, count, on_trace)
-    return [_lot(task_id, domain, None, pairs, used, rows) for task_id, domain, pairs, used in portions], tally
+def _steps(place: Place, steps: Steps, rows: Spool, on_trace: Callable[[], None]) -> tuple[list[Lot], Tally]:
+    portions = steps.gather(read_runs(place), on_trace)
+    return [_lot(task_id, domain, None, pairs, used, rows) for task_id, domain, pairs, used in portions], steps.tally
+
+
+def _counted(said: Said) -> dict[str, int]:
+    """What the card says of people's words."""
+    counts = {"thumbs and ratings": len(said.thumbs), "edits": len(said.edits), "edits of last steps": len(said.endings)}
+    return {name: count for name, count in {**counts, "edits of steps in the middle": said.inner}.items() if count}
 
 
 def _mixed(lots: list[Lot], plan: Plan, tally: Tally) -> list[Lot]:

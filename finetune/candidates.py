@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from core.types import Outcome, Record
+from core.types import Evidence, Outcome, Record
 from finetune.funnel import Tally
 from finetune.heldout import ALIKE, HELD_OUT, QUOTED, SAME, HeldOut
 from finetune.likeness import loosened
@@ -21,6 +21,7 @@ from finetune.spool import Spool
 SAID_BEFORE, CONTRADICTED, SOLVED, NEVER = "said before", "same words, other verdict", "always solved", "never solved"
 TOKENS, COPY, UNCONFIRMED, ALONE = "more tokens than allowed", "nearly said before", "not confirmed on re-check", "without a partner"
 SHARE, LIMIT, NEITHER = "over its domain's share", "over the limit", "neither good nor bad"
+AGAINST, REWRITTEN = "people are against it", "rewritten by a person"
 HELD = 32  # candidates of a task and kind that are kept for the second half
 LEAKS = (HELD_OUT, SAME, ALIKE, QUOTED)
 KINDS_OF_LEAK = {kind: number for number, kind in enumerate(LEAKS, 2)}
@@ -54,7 +55,8 @@ class Candidates:
         self._only_good = plan.kind == "sft"
         self._good = good
         self._before, self._after = common[:3], common[3:]
-        judged = [name for name, _ in good] if self._only_good else [NEITHER] if plan.kind != "prompts" else []
+        judged = [*(name for name, _ in good), AGAINST, REWRITTEN] if self._only_good else [NEITHER, AGAINST]
+        judged = [] if plan.kind == "prompts" else judged
         self.crowded = f"more than {plan.per_task} of a task"
         ends = {
             "sft": (CONTRADICTED, SOLVED, TOKENS, COPY, UNCONFIRMED, self.crowded),
@@ -75,9 +77,11 @@ class Candidates:
 
     def take(self, attempt: Attempt, extra: Callable[[], Mapping[str, Any]]) -> None:
         """One attempt; `extra` gives what else of it the second half needs."""
-        edit = self._edits.get(attempt.id)
-        if edit is not None and edit.split() != attempt.text.split() and self.plan.kind in ("sft", "dpo"):
-            self._take(attempt._replace(text=edit, outcome=Outcome.PASS, score=1.0, reward=1.0), extra, attempt.text)
+        if self.plan.kind in ("sft", "dpo") and self._rewritten(attempt):
+            gold = attempt._replace(
+                text=self._edits[attempt.id], outcome=Outcome.PASS, evidence=Evidence.REFERENCE, score=1.0, reward=1.0, complete=True
+            )
+            self._take(gold, extra, attempt.text if attempt.complete else "")  # what was cut off is never the worse one of a pair
         self._take(attempt, extra, None)
 
     def groups(self) -> Iterator[Group]:
@@ -112,19 +116,22 @@ class Candidates:
         if fell is not None:
             self.tally.drop(fell, attempt.id, attempt.text)
 
+    def _rewritten(self, attempt: Attempt) -> bool:
+        edit = self._edits.get(attempt.id) if self._edits else None
+        return edit is not None and edit.split() != attempt.text.split()
+
     def _judged(self, attempt: Attempt, edited: bool) -> tuple[bool, str | None]:
-        """(whether it is good, the filter it falls at)."""
+        """(whether it is good, the filter it falls at). A thumb decides where no check did; one against a check takes both away."""
         if edited or self.plan.kind == "prompts":
             return True, None
-        broken = first_broken(attempt, self._good)
+        broken, thumb = first_broken(attempt, self._good), self._thumbs.get(attempt.id)
         if self._only_good:
-            return True, broken
-        thumb = self._thumbs.get(attempt.id) if self.plan.kind == "kto" else None
+            return True, broken or (AGAINST if thumb is False else REWRITTEN if self._rewritten(attempt) else None)
         if broken is None:
-            return True, NEITHER if thumb is False else None
+            return True, AGAINST if thumb is False else None
         if first_broken(attempt, self._bad) is None:
-            return False, NEITHER if thumb is True else None
-        if thumb is not None and attempt.outcome in (Outcome.ABSTAIN, Outcome.ERROR):
+            return False, AGAINST if thumb is True else None
+        if thumb is not None and self.plan.kind == "kto" and attempt.outcome in (Outcome.ABSTAIN, Outcome.ERROR):
             return thumb, None
         return False, NEITHER
 

@@ -21,8 +21,9 @@ WRITTEN = {"sft": ("completion",), "dpo": ("chosen", "rejected"), "steps": ("cho
 class Facts:
     """Sees the lines of a dataset go by and keeps counts, lengths and three of them, which the seed chooses."""
 
-    def __init__(self, kind: str, held_out: int, tokenizer: Any = None, seed: int = 0) -> None:
-        self._kind, self._held_out, self._tokenizer, self._seed = kind, held_out, tokenizer, seed
+    def __init__(self, kind: str, held_out: int, tokenizer: Any = None, seed: int = 0, said: Mapping[str, int] | None = None) -> None:
+        """`said` counts what people said of the traces."""
+        self._kind, self._held_out, self._tokenizer, self._seed, self._said = kind, held_out, tokenizer, seed, dict(said or {})
         self._domains: Counter[str] = Counter()
         self._labels: Counter[bool] = Counter()
         self._tasks: set[str] = set()
@@ -61,6 +62,8 @@ class Facts:
             "domains": dict(sorted(self._domains.items())),
             "characters": quantiles(self._characters),
         }
+        if self._said:
+            facts["said"] = self._said
         if self._labels:
             facts["labels"] = {"wanted": self._labels[True], "unwanted": self._labels[False]}
         if self._tokenizer is not None:
@@ -104,6 +107,8 @@ def page(kind: str, rows: int, sha256: str, funnel: Funnel, facts: Mapping[str, 
     domains = ", ".join(f"{name} {count}" for name, count in facts["domains"].items())
     lines.append(f"domains: {domains}")
     lines.append(f"held-out tasks that every row was compared with: {facts['held_out_tasks']}")
+    if "said" in facts:
+        lines.append(f"said by people: {', '.join(f'{count} {name}' for name, count in facts['said'].items())}")
     if "labels" in facts:
         lines.append(f"labels: {facts['labels']['wanted']} wanted, {facts['labels']['unwanted']} unwanted")
     lines.append(f"characters of an answer: {_told(facts['characters'])}")

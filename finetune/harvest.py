@@ -138,7 +138,7 @@ class Harvester:
 
     def _over_originals(self, good: Sequence[Values], have: int) -> list[Pair]:
         """What a person wrote over what stood there before."""
-        edited = [v for v in good if v["edited"] is not None]
+        edited = [v for v in good if v["edited"]]
         pairs = [Pair(v["directive"], v["query"], v["text"], v["edited"], v["task_id"], v["id"], v["id"]) for v in edited]
         return pairs[: max(self._plan.pairs.per_task - have, 0)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from core.errors import StoreError, TaskError
 from core.tasks.splits import split_of
 from core.types import Domain, Outcome, Run, Task, Trace, Usage, Verdict
 
-UNJUDGED = Verdict(Outcome.ABSTAIN, None, "imported and not judged yet: run `ratchet rescore`", verifier="import")
+UNJUDGED = Verdict(Outcome.ABSTAIN, None, "imported and not judged yet: run `ratchet audit --rescore`", verifier="import")
 SYSTEM = ("system", "developer")
 KNOWN = ("id", "created", "model", "reference", "expected", "domain", "key", "family")
 
@@ -89,8 +90,26 @@ def _turns(messages: Any) -> list[tuple[str, str]]:
     for message in messages:
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
             raise StoreError('a message is {"role": ..., "content": ...}')
-        turns.append((message["role"], _content(message.get("content"))))
+        turns.append((message["role"], _said(message)))
     return turns
+
+
+def _said(message: Mapping[str, Any]) -> str:
+    """What a message says, and what tools it calls: a line for each, as our own workers write them, with the arguments as they came."""
+    calls = message.get("tool_calls") or []
+    if not isinstance(calls, list):
+        raise StoreError("tool_calls is no list")
+    lines = [_content(message.get("content")), *map(_called, calls)]
+    return "\n".join(line for line in lines if line)
+
+
+def _called(call: Any) -> str:
+    function = call.get("function") if isinstance(call, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        raise StoreError('a call of a tool is {"function": {"name": ..., "arguments": ...}}')
+    arguments = function.get("arguments") or "{}"
+    told = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    return f"Action: {function['name']}({' '.join(told.splitlines())})"
 
 
 def _content(content: Any) -> str:
@@ -115,7 +134,7 @@ def _answers(response: Mapping[str, Any]) -> list[tuple[str, bool]]:
         message = choice.get("message") if isinstance(choice, Mapping) else None
         if not isinstance(message, Mapping):
             raise StoreError('a choice is {"message": {"content": ...}, "finish_reason": ...}')
-        found.append((_content(message.get("content")), choice.get("finish_reason") in (None, "stop")))
+        found.append((_said(message), choice.get("finish_reason") in (None, "stop", "tool_calls")))
     return [(text, complete) for text, complete in found if text.strip()]
 
 

@@ -6,14 +6,15 @@ Nothing of a held-out task is ever among gold rows, preferences, thumbs or domai
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from sqlalchemy import Connection, select
 
 from core.answers import final_answer, normalise
+from core.choice import answer_of_run
 from core.tasks.splits import split_of
 from core.types import Evidence, NodeRecord, Outcome, Record, Run, Split, Task, Trace, Usage, Verdict
 from logs.database import existing, reading
@@ -27,7 +28,6 @@ HUMAN = "human"
 RECIPE = "human/1"
 LOW, HIGH = 2, 4  # ratings up to the one speak against an answer, from the other on for it
 RUNS_AT_ONCE = 100
-VOTE = "self_consistency"
 
 Check = Callable[[Task, str], Verdict]
 
@@ -53,6 +53,42 @@ class Disagreement(Record):
     trace: Trace
     feedback: Feedback
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Said(Record):
+    """What people said of the training side, by the id of the trace, for a build of rows.
+
+    `thumbs`: whether more are for it than against it. `edits`: the whole answer as it should have been. `endings`: the whole answer with
+    another last step; what was written before it nobody vouched for. `inner` counts edits of steps after which an answer went on: these
+    make preferences of steps, and no row of whole answers.
+    """
+
+    thumbs: Mapping[str, bool] = field(default_factory=dict)
+    edits: Mapping[str, str] = field(default_factory=dict)
+    endings: Mapping[str, str] = field(default_factory=dict)
+    inner: int = 0
+
+
+def said_by_people(where: str | Path | Place) -> Said:
+    """All of it, in one pass; of two edits of one answer the later one."""
+    likes: dict[str, bool] = {}
+    edits: dict[str, str] = {}
+    endings: dict[str, str] = {}
+    inner = 0
+    for run, group in _told_by_run(where, trainable=True):
+        likes |= {trace_id: votes > 0 for trace_id, votes in _votes(run, group).items() if votes}
+        for feedback in sorted(group, key=lambda f: (f.created, f.id)):
+            if feedback.edit is None:
+                continue
+            trace = _meant(run, feedback)
+            if trace is None:
+                inner += 1
+            elif feedback.node is None:
+                edits[trace.id] = feedback.edit
+            elif pair := _step(run, feedback, feedback.edit):
+                endings[trace.id] = pair.prefix + pair.chosen
+    return Said(likes, edits, endings, inner)
 
 
 def gold_rows(where: str | Path | Place, *, domain: str | None = None, check: Check | None = None) -> Iterator[Trace]:
@@ -82,12 +118,12 @@ def preferences(where: str | Path | Place, *, domain: str | None = None, check: 
 
 
 def thumbs(where: str | Path | Place, *, domain: str | None = None) -> Iterator[tuple[Trace, bool]]:
-    """Complete answers of the training side that more people than not find good, or bad: for methods that need no pairs."""
+    """Complete answers of the training side that more people than not find good, or bad: for methods that need no pairs.
+
+    A rating counts as a thumb where its person gave none: up from 4 on, down up to 2.
+    """
     for run, group in _told_by_run(where, trainable=True, domain=domain):
-        said = {(trace.id, f.who): f.thumb for f in group if f.thumb and (trace := _meant(run, f))}  # each person once, what came last
-        votes: Counter[str] = Counter()
-        for (trace_id, _), thumb in said.items():
-            votes[trace_id] += 1 if thumb == "up" else -1
+        votes = _votes(run, group)
         yield from ((trace, votes[trace.id] > 0) for trace in run.traces if trace.complete and votes[trace.id])
 
 
@@ -155,17 +191,30 @@ def _held_out(run: Run) -> bool:
     )
 
 
-def _meant(run: Run, feedback: Feedback) -> Trace | None:
-    """The trace that was looked at: the one that is named, the one that ends in the step, or the answer of the run where that is sure.
+def _votes(run: Run, group: Iterable[Feedback]) -> Counter[str]:
+    """By trace, those for it less those against it; each person once, by what came last."""
+    said = {(trace.id, f.who): vote for f in group if (vote := _vote(f)) and (trace := _meant(run, f))}
+    votes: Counter[str] = Counter()
+    for (trace_id, _), vote in said.items():
+        votes[trace_id] += vote
+    return votes
 
-    The answer of a vote, or of a run without a verified attempt, is found by counting, which the run does not tell of.
-    """
+
+def _vote(feedback: Feedback) -> int:
+    """1, -1, or 0 for neither."""
+    if feedback.thumb:
+        return 1 if feedback.thumb == "up" else -1
+    rating = feedback.rating
+    return 0 if rating is None else (rating >= HIGH) - (rating <= LOW)
+
+
+def _meant(run: Run, feedback: Feedback) -> Trace | None:
+    """The trace that was looked at: the one that is named, the one that ends in the step, or the answer of the run."""
     if feedback.trace_id is not None:
         return next((trace for trace in run.traces if trace.id == feedback.trace_id), None)
     if feedback.node is not None:
         return next((trace for trace in run.traces if trace.node == feedback.node), None)
-    sure = len(run.traces) == 1 or (bool(run.traces) and run.traces[0].verified and run.strategy != VOTE)
-    return run.traces[0] if sure else None
+    return answer_of_run(run)
 
 
 def _gold(like: Trace, feedback: Feedback, text: str) -> Trace:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
@@ -43,6 +43,16 @@ def export_csv(where: str | Path | Place, path: str | Path | None = None, **want
         table.writerow(COLUMNS)
         for chunk in chunks:
             table.writerows(map(_guarded, chunk))
+        _sync(file)
+    return target
+
+
+def write_csv(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
+    """Any table, as `export_csv` writes it: whole or not at all, texts guarded, everything that is neither text nor number as JSON."""
+    with _whole(Path(path)) as (part, target), part.open("x", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(columns)
+        table.writerows([_cell(value) for value in row] for row in rows)
         _sync(file)
     return target
 
@@ -115,6 +125,13 @@ def _guarded(row: Sequence[Any]) -> Sequence[Any]:
         if (value := row[place]) and value[0] in RUNS_AS_FORMULA:
             return [f"'{v}" if i in GUARDED and v and v[0] in RUNS_AS_FORMULA else v for i, v in enumerate(row)]
     return row
+
+
+def _cell(value: Any) -> Any:
+    if value is None or isinstance(value, int | float):
+        return value
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return f"'{text}" if text and text[0] in RUNS_AS_FORMULA else text
 
 
 def _needed(module: str) -> Any:

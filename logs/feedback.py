@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Select, insert, select
 from sqlalchemy.exc import DBAPIError
 
 from core.errors import ConfigError, StoreError
-from core.types import Domain, Record
+from core.types import Domain, Record, mended
 from logs.database import existing, explained, open_for_writing, reading
 from logs.place import Place
 from logs.redact import Redactor
@@ -199,15 +199,11 @@ def _without_secrets(feedback: Feedback, redact: Redactor) -> Feedback:
 
 def _storable(feedback: Feedback) -> Feedback:
     """Every database takes the text: no null bytes, no halves of surrogate pairs."""
-    return feedback.replace(**{name: text and _mended(text) for name, text in _texts(feedback).items()})
+    return feedback.replace(**{name: text and mended(text).replace(NULL, REPLACEMENT) for name, text in _texts(feedback).items()})
 
 
 def _texts(feedback: Feedback) -> dict[str, str | None]:
     return {name: feedback[name] for name in ("comment", "edit", "who")}
-
-
-def _mended(text: str) -> str:
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace(NULL, REPLACEMENT)
 
 
 def _placed(connection: Connection, feedback: Feedback, place: Place) -> Feedback:

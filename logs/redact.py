@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from core.types import Run, Verdict
-from logs.redact_run import redacted_plain, redacted_run, redacted_verdict, texts_of
+from logs.redact_run import redacted_plain, redacted_run, redacted_verdict, strings_of, texts_of
 
 SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
 LEAST_SECRET = 8
@@ -28,6 +28,7 @@ def _form(kind: str, pattern: str, *hints: str) -> tuple[str, re.Pattern[str], t
 
 
 # A form is looked for only in texts that hold one of its hints: most texts hold none. Each pattern takes time in proportion to the text.
+# Names of fields such as `prompt_tokens` hold hints too, so a run is gone through text by text only where a pattern found something.
 FORMS = (
     _form(
         "private-key",
@@ -131,7 +132,7 @@ class Redactor:
     def run(self, run: Run) -> Run:
         """The run without secrets; itself when it has none. A secret that is found in one of its texts is gone from all of them."""
         blob = "\n".join(texts_of(run))
-        if self._hook is None and not self._personal and not self._may_hold(blob) and not _has_secret_fields(run):
+        if self._hook is None and not self._may_hold(blob) and not _names_secret(*_fields_of(run)):
             return run
         found: set[str] = set()
         self._found(blob, found)
@@ -151,12 +152,31 @@ class Redactor:
         """A verdict without secrets."""
         return redacted_verdict(verdict, self.text, is_secret_field)
 
+    def clean(self, *context: Any) -> Callable[[Any], bool]:
+        """A test of JSON: whether nothing in it would be redacted, neither by itself nor for being a secret of the context."""
+        found: set[str] = set()
+        self._found("\n".join(strings_of(context)), found)
+        _collect(context, found)
+        remembered = [secret for secret in found if len(secret) >= LEAST_REMEMBERED]
+
+        def is_clean(value: Any) -> bool:
+            blob = "\n".join(strings_of(value))
+            if any(secret in blob for secret in remembered):
+                return False
+            may_hold = self._hook is not None or self._may_hold(blob) or _names_secret(value)
+            return not may_hold or self.plain(value) == value
+
+        return is_clean
+
     def plain(self, value: Any) -> Any:
         """JSON without secrets: the texts in it, and whatever stands under a name such as `api_key`."""
         return redacted_plain(value, self.text, is_secret_field)
 
     def _may_hold(self, text: str) -> bool:
-        return any(value in text for value in self._values) or any(hint in text for _, _, hints in self._forms for hint in hints)
+        """Whether a pass over the text, or over any of the lines in it, could change it."""
+        return any(value in text for value in self._values) or any(
+            any(hint in text for hint in hints) and pattern.search(text) for _, pattern, hints in self._forms
+        )
 
     def _found(self, text: str, found: set[str] | None) -> str:
         """The text redacted, until nothing more is found: one secret may stand against another. What was taken out goes into `found`."""
@@ -206,10 +226,10 @@ def _fields_of(run: Run) -> Iterable[Mapping[str, Any]]:
             yield trace.task.metadata
 
 
-def _has_secret_fields(run: Run) -> bool:
+def _names_secret(*values: Any) -> bool:
     found: set[str] = set()
-    for fields in _fields_of(run):
-        _collect(fields, found)
+    for value in values:
+        _collect(value, found)
     return bool(found)
 
 

@@ -20,13 +20,13 @@ def texts_of(run: Run) -> Iterator[str]:
     yield from _texts_of_task(run.task)
     yield from (node.text for node in run.nodes)
     yield from (text for text in (run.model, run.worker, run.error, run.stopped) if text)
-    yield from _strings(run.events)
+    yield from strings_of(run.events)
     for trace in run.traces:
         if trace.task is not run.task:
             yield from _texts_of_task(trace.task)
         yield from (trace.text, trace.answer or "", trace.directive, *trace.steps, trace.worker, trace.model)
         yield trace.verdict.reason
-        yield from _strings(trace.verdict.details)
+        yield from strings_of(trace.verdict.details)
 
 
 def redacted_run(run: Run, clean: Clean, is_secret: IsSecret) -> Run:
@@ -119,19 +119,20 @@ def redacted_verdict(verdict: Verdict, clean: Clean, is_secret: IsSecret) -> Ver
 
 def _texts_of_task(task: Task) -> Iterator[str]:
     yield from (task.prompt, task.key, task.reference or "", task.family or "")
-    yield from _strings(task.metadata)
+    yield from strings_of(task.metadata)
 
 
-def _strings(value: Any) -> Iterator[str]:
+def strings_of(value: Any) -> Iterator[str]:
+    """All texts in JSON, names included."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for key, each in value.items():
             yield str(key)
-            yield from _strings(each)
+            yield from strings_of(each)
     elif isinstance(value, list | tuple | set | frozenset):
         for each in value:
-            yield from _strings(each)
+            yield from strings_of(each)
     elif value is not None and not isinstance(value, bool | int | float):
         yield str(value)
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Select, Table, select
 
 from core.tasks.splits import split_of
-from core.types import Domain, Evidence, NodeRecord, Outcome, Reward, Run, Split, Task, Trace, Usage, Verdict
+from core.types import Domain, Evidence, NodeRecord, Outcome, Reward, Run, Split, Task, Trace, Usage, Verdict, mended
 from logs.redact_run import kept_split
 from logs.tables import NODE, RUN, TASK, TRACE, Values
 
@@ -84,16 +84,16 @@ def verdict_row(verdict: Verdict, earned: Reward) -> Values:
     return {
         "outcome": Outcome(verdict.outcome).value,
         "score": _finite(verdict.score),
-        "reason": _mended(verdict.reason),
+        "reason": mended(verdict.reason),
         "evidence": Evidence(verdict.evidence).value,
-        "verifier": _mended(verdict.verifier),
-        "verifier_version": _mended(verdict.version),
+        "verifier": mended(verdict.verifier),
+        "verifier_version": mended(verdict.version),
         "verdict_ms": _known(verdict.milliseconds),
-        "isolation": _mended(verdict.isolation),
+        "isolation": mended(verdict.isolation),
         "details": _plain(dict(verdict.details)),
         "reward": _finite(earned.value),
         "reward_parts": _numbers(earned.parts),
-        "reward_recipe": _mended(earned.recipe),
+        "reward_recipe": mended(earned.recipe),
     }
 
 
@@ -141,13 +141,13 @@ def _task_row(task: Task, first_seen: float) -> Values:
 
 def _run_row(run: Run, task: Task) -> Values:
     return {
-        "id": _mended(run.id),
+        "id": mended(run.id),
         "task_id": task.id,
         "asked": _asked(task),
-        "worker": _mended(run.worker),
-        "model": _mended(run.model),
+        "worker": mended(run.worker),
+        "model": mended(run.model),
         "fingerprint": _mended_or_none(run.fingerprint),
-        "strategy": _mended(run.strategy),
+        "strategy": mended(run.strategy),
         "seed": str(int(run.seed)),
         "routing_confidence": _known(run.routing_confidence),
         **_usage_row(run.usage),
@@ -155,18 +155,18 @@ def _run_row(run: Run, task: Task) -> Values:
         "created": _known(run.created),
         "error": _mended_or_none(run.error),
         "stopped": _mended_or_none(run.stopped),
-        "process_reward": _mended(run.process_reward),
-        "key": _mended(run.key),
+        "process_reward": mended(run.process_reward),
+        "key": mended(run.key),
         "events": [_plain(dict(event)) for event in run.events],
     }
 
 
 def _node_row(run_id: str, place: int, node: NodeRecord) -> Values:
     return {
-        "run_id": _mended(run_id),
+        "run_id": mended(run_id),
         "place": place,
-        "path": _mended(node.path),
-        "text": _mended(node.text),
+        "path": mended(node.path),
+        "text": mended(node.text),
         "visits": int(node.visits),
         "value": _finite(node.value),
         "terminal": bool(node.terminal),
@@ -176,22 +176,22 @@ def _node_row(run_id: str, place: int, node: NodeRecord) -> Values:
 
 def _trace_row(place: int, trace: Trace, task: Task, asked_apart: bool) -> Values:
     return {
-        "id": _mended(trace.id),
-        "run_id": _mended(trace.run_id),
+        "id": mended(trace.id),
+        "run_id": mended(trace.run_id),
         "task_id": task.id,
         "domain": task.domain.value,
         "asked": _asked(task) if asked_apart else None,
         "place": place,
-        "worker": _mended(trace.worker),
-        "directive": _mended(trace.directive),
-        "model": _mended(trace.model),
+        "worker": mended(trace.worker),
+        "directive": mended(trace.directive),
+        "model": mended(trace.model),
         "fingerprint": _mended_or_none(trace.fingerprint),
-        "text": _mended(trace.text),
+        "text": mended(trace.text),
         "answer": _mended_or_none(trace.answer),
-        "steps": [_mended(step) for step in trace.steps],
+        "steps": [mended(step) for step in trace.steps],
         **verdict_row(trace.verdict, Reward(trace.reward, trace.reward_parts, trace.reward_recipe)),
         "complete": bool(trace.complete),
-        "node": _mended(trace.node),
+        "node": mended(trace.node),
         **_usage_row(trace.usage),
         "seconds": _known(trace.seconds),
         "created": _known(trace.created),
@@ -228,8 +228,8 @@ def _task_of(asked: Values, domain: str, key: str) -> Task:
 def _storable_task(task: Task) -> Task:
     """The id is a hash of the key, so the key is mended before the id is taken."""
     return task.replace(
-        prompt=_mended(task.prompt),
-        key=_mended(task.key),
+        prompt=mended(task.prompt),
+        key=mended(task.key),
         reference=_mended_or_none(task.reference),
         family=_mended_or_none(task.family),
         metadata=_plain(dict(task.metadata)),
@@ -243,23 +243,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return _finite(value)
     if isinstance(value, Mapping):
-        return {_mended(str(key)): _plain(each) for key, each in value.items()}
+        return {mended(str(key)): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_plain(each) for each in value]
-    return _mended(str(value))
-
-
-def _mended(text: str) -> str:
-    """Halves of a surrogate pair are joined where they meet, and replaced where they stand alone."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
+    return mended(str(value))
 
 
 def _mended_or_none(text: str | None) -> str | None:
-    return None if text is None else _mended(text)
+    return None if text is None else mended(text)
 
 
 def _finite(number: float | None) -> float | None:
@@ -267,7 +258,7 @@ def _finite(number: float | None) -> float | None:
 
 
 def _numbers(parts: Mapping[str, float]) -> dict[str, float]:
-    return {_mended(name): float(part) for name, part in parts.items() if math.isfinite(part)}
+    return {mended(name): float(part) for name, part in parts.items() if math.isfinite(part)}
 
 
 def _known(number: float) -> float:

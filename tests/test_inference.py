@@ -129,6 +129,62 @@ def test_a_killed_search_goes_on_without_paying_twice(tmp_path, killed_after):
     assert [t.text for t in resumed.record().traces] == [t.text for t in whole.record().traces]
 
 
+@pytest.mark.parametrize("about", ["the model's own", "of the question"])
+def test_a_secret_is_never_in_the_log_of_a_search_and_the_search_goes_on_as_it_was(tmp_path, about):
+    secret = "sk-ant-" + "a1B2c3D4" * 4 if about == "the model's own" else "correct-horse-7"
+    task = Task(f"Solve 17*6+23 with password={secret}", Domain.MATH, key="17*6+23")
+
+    def leaking(request, index):
+        done = request.prefix.count("\n")
+        lines = (f"17*6 = 102 {secret if index == 1 else ''}\n", *LINES[1:])
+        return "".join(line.format(random.Random(f"{request.sampling.seed} {index}").choice((124, 126))) for line in lines[done:])
+
+    def search(model, log_dir=None, **options):
+        chosen = settings(SEARCH_CONCURRENCY=1, **options)
+        question = Question(task, NPC("math", "Solve it.", "scripted"), model, "lats", 1.0)
+        return Inference(question, chosen, Judging(Verifiers(), chosen), log_dir=log_dir)
+
+    def dying(request, index):
+        if len(killed.requests) > 3:
+            raise KeyboardInterrupt
+        return leaking(request, index)
+
+    whole = search(ScriptedModel(leaking))
+    asyncio.run(whole.run())
+    killed = ScriptedModel(dying)
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(search(killed, tmp_path).run())
+    (left,) = (tmp_path / "searches").iterdir()
+
+    assert secret not in left.read_text()
+    resumed = search(ScriptedModel(leaking), tmp_path)
+    asyncio.run(resumed.run())
+    assert secret not in left.read_text()
+    assert resumed.policy.nodes() == whole.policy.nodes()
+    assert secret in "".join(node.text for node in whole.policy.nodes())
+
+
+def test_a_log_holds_every_word_where_redaction_is_off(tmp_path):
+    secret = "sk-ant-" + "a1B2c3D4" * 4
+    search = inference(ScriptedModel(lambda request, index: f"{secret}\nAnswer: {index}"), settings(REDACT=False), log_dir=tmp_path)
+
+    asyncio.run(search.run())
+
+    assert secret in search.log_path.read_text()
+
+
+def test_a_question_that_utf8_can_not_hold_is_answered_and_stored(spoken, tmp_path):
+    with spoken(ScriptedModel(guesses), enable_logging=True, log_dir=tmp_path) as orchestrator:
+        result = orchestrator.infer("Solve 17*6+23 \ud83d and \ud83d\ude00", domain="math", expected="125")
+        orchestrator.infer("Solve 17*6+23 \udc00")
+        orchestrator.flush()
+
+    runs = list(read_runs(tmp_path))
+    assert runs[0].id == result.run_id
+    assert [run.task.prompt for run in runs] == ["Solve 17*6+23 \ufffd and \U0001f600", "Solve 17*6+23 \ufffd"]
+    assert [run.task.id for run in runs] == [trace.task.id for run in runs for trace in run.traces[:1]]
+
+
 def test_a_lesson_is_put_before_the_model_and_the_reference_is_not():
     def model(request, index):
         if len(request.messages) > 2:

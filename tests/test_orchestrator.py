@@ -514,7 +514,7 @@ def test_a_megabyte_of_question_is_refused_with_both_numbers(text):
 
 
 def test_that_the_embedded_model_answers_is_told_once(monkeypatch, caplog):
-    monkeypatch.setattr("core.orchestrator._said", threading.Event())
+    monkeypatch.setattr("core.models._said", threading.Event())
 
     for _ in range(2):
         with Orchestrator(settings()) as orchestrator:
@@ -527,7 +527,7 @@ def test_that_the_embedded_model_answers_is_told_once(monkeypatch, caplog):
 
 
 def test_a_named_model_needs_no_notice(scripted, monkeypatch, caplog):
-    monkeypatch.setattr("core.orchestrator._said", threading.Event())
+    monkeypatch.setattr("core.models._said", threading.Event())
     caplog.set_level(logging.INFO)
 
     scripted(RIGHT).infer(QUESTION, strategy="single")

@@ -72,6 +72,14 @@ def test_a_record_as_a_dictionary_is_ready_for_json():
     assert json.loads(json.dumps(NodeRecord("0.1", "x", 1, 0.5, True, Outcome.FAIL).as_dict()))["path"] == "0.1"
 
 
+def test_what_utf8_can_not_hold_is_mended_before_anything_is_made_of_it():
+    half, whole = Task("half \ud83d", Domain.MATH, reference="\udc00"), Task("whole \ud83d\ude00", Domain.MATH, key="\ud83d\ude00")
+
+    assert (half.prompt, half.reference, half.key) == ("half \ufffd", "\ufffd", "half \ufffd")
+    assert (whole.prompt, whole.key) == ("whole \U0001f600", "\U0001f600")
+    assert half.id == Task("half \ufffd", Domain.MATH).id
+
+
 def test_case_and_spacing_make_no_new_problem():
     one, other = Task("Who  wrote\nHamlet?", "factual"), Task(" who wrote hamlet? ", Domain.FACTUAL)
 

@@ -1,4 +1,4 @@
-"""`ratchet data`: build a dataset from logged traces, read its card, find what a trace went into, choose what to ask next."""
+"""`ratchet data`: datasets of logged traces and what people said of them, their cards, what a trace went into, what to ask next."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STRATEGIES = ("mixed", "uncertainty", "diversity", "error", "complexity", "diffi
 
 
 def add_command(commands: Any) -> None:
-    """`ratchet data build | show | holding | next`, among the commands of the command line."""
+    """`ratchet data build | show | holding | next | routing`, among the commands of the command line."""
     data = commands.add_parser("data", help="datasets from logged traces: build, show, trace back, choose what to ask next")
     actions = data.add_subparsers(required=True, metavar="ACTION")
 
@@ -28,6 +28,7 @@ def add_command(commands: Any) -> None:
     build.add_argument("--limit", type=int, help="most rows in all")
     build.add_argument("--hard-first", action="store_true", help="with --limit: tasks that often fail come sooner")
     build.add_argument("--held-out", type=Path, action="append", default=[], metavar="FILE", help="tasks (JSON lines) not to be learnt")
+    build.add_argument("--no-feedback", action="store_true", help="leave out what people said of traces: thumbs, ratings, edits")
     build.add_argument("--recheck", action="store_true", help="judge every answer again before it goes in")
     build.add_argument("--tokenizer", metavar="MODEL", help="count tokens and show which are trained, by this model's ('embedded' works)")
     build.add_argument("--max-tokens", type=int, help="of a prompt with its answer; needs --tokenizer")
@@ -49,6 +50,12 @@ def add_command(commands: Any) -> None:
     following.add_argument("-n", type=int, default=100, help="tasks (default: %(default)s)")
     following.add_argument("--seed", type=int, default=0)
     following.set_defaults(command=_next)
+
+    routing = actions.add_parser("routing", help="the domains that people named, as examples for the router")
+    routing.add_argument("--log-dir", default="./logs", help="folder or URL of the store (default: %(default)s)")
+    routing.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON lines: query, domain, weight")
+    routing.add_argument("--weights", type=Path, metavar="FILE", help="fit a router to them too; name it in ROUTER to use it")
+    routing.set_defaults(command=_routing)
 
 
 def _build(args: argparse.Namespace) -> int:
@@ -72,7 +79,9 @@ def _build(args: argparse.Namespace) -> int:
     held_out = [task for path in args.held_out for task in read_tasks(path)]
     recheck = _recheck() if args.recheck else None
     tokenizer = _tokenizer(args.tokenizer) if args.tokenizer else None
-    build_dataset(args.log_dir, args.out, plan, held_out=held_out, recheck=recheck, tokenizer=tokenizer)
+    build_dataset(
+        args.log_dir, args.out, plan, held_out=held_out, recheck=recheck, tokenizer=tokenizer, feedback=not args.no_feedback
+    )
     print((args.out / "card.txt").read_text(encoding="utf-8"), end="")
     print(f"\nthe dataset is in {args.out}")
     return 0
@@ -109,6 +118,27 @@ def _next(args: argparse.Namespace) -> int:
     for task in choose(experiences(read_traces(args.log_dir)), args.n, args.strategy, random.Random(args.seed)):
         values = {k: v for k, v in task.as_dict().items() if v not in (None, {})}
         print(json.dumps(values, ensure_ascii=False))
+    return 0
+
+
+def _routing(args: argparse.Namespace) -> int:
+    from core.errors import TrainingError
+    from logs.corrections import routing_feedback
+
+    rows = list(routing_feedback(args.log_dir))
+    if not rows:
+        raise TrainingError(f"nobody named a domain in {args.log_dir}: ratchet traces feedback ID --domain DOMAIN")
+    lines = (json.dumps({"query": q, "domain": d, "weight": round(w, 4)}, ensure_ascii=False) + "\n" for q, d, w in rows)
+    try:
+        args.out.write_text("".join(lines), encoding="utf-8")
+    except OSError as error:
+        raise TrainingError(f"can't write {args.out} ({error}): choose another file") from error
+    print(f"{len(rows)} questions with the domain that people named: {args.out}")
+    if args.weights:
+        from core.routing.train import update
+
+        done = update(args.weights, feedback=rows)
+        print(f"{done.accuracy:.1%} right on the examples, {done.accuracy_before:.1%} before; use it with ROUTER={done.path}")
     return 0
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -82,12 +82,14 @@ def fold(events: Iterable[Event]) -> tuple[NodeRecord, ...]:
 class EventLog:
     """Events into a file as they happen. One writer; what stands in the file outlives the process.
 
-    A file that takes no more (a full disk) ends the log, with one warning, and never the search.
+    A file that takes no more (a full disk) ends the log, with one warning, and never the search. So does an event that must not be
+    written: a log with something else in its place would be gone on with as another search, what stands before it is gone on with as it was.
     """
 
-    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, header: Mapping[str, Any], may_write: Callable[[Event], bool] = lambda event: True) -> None:
         """Begins the file, or goes on with one that has the same header. Raises SearchError when it can't be written."""
         self.path = path
+        self._may_write = may_write
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: TextIO | None = path.open("a", encoding="utf-8")
@@ -98,6 +100,12 @@ class EventLog:
 
     def append(self, event: Event) -> None:
         """One line more, handed to the system at once."""
+        if self._file is None:
+            return
+        if not self._may_write(event):
+            log.info("the log %s ends here, before an event with a secret: if the search is broken off, it goes on from here", self.path)
+            self.close()
+            return
         try:
             self._write({"kind": event.kind, "number": event.number, "path": event.path, "data": event.data})
         except OSError as error:

@@ -204,16 +204,17 @@ def test_a_cut_off_answer_is_never_the_worse_one(tmp_path):
     assert list(preferences(tmp_path)) == []
 
 
-def test_the_answer_of_a_run_is_the_original_only_where_it_is_known(tmp_path):
+def test_the_original_of_an_edited_run_is_the_answer_that_it_gave(tmp_path):
     voted = a_searched_run(1, strategy="self_consistency")
+    another = voted.traces[1].replace(id="run-000001-2", node="2", text="Again.\nAnswer: 3\n")
     unsure = a_searched_run(2)
     unsure = unsure.replace(traces=tuple(t.replace(verdict=WRONG) for t in unsure.traces))
-    a_store(tmp_path, voted, unsure)
+    a_store(tmp_path, voted.replace(traces=(*voted.traces, another)), unsure)
     for run in (voted, unsure):
         give(tmp_path, Feedback(run.id, edit="It must be\nAnswer: 2"))
 
     assert [gold.text for gold in gold_rows(tmp_path)] == ["It must be\nAnswer: 2"] * 2
-    assert list(preferences(tmp_path)) == []
+    assert [pair.rejected_id for pair in preferences(tmp_path)] == ["run-000001-1", "run-000002-0"]
 
 
 def test_an_edit_that_the_verifier_finds_wrong_is_no_gold_and_is_told(tmp_path):

@@ -170,6 +170,24 @@ def test_a_run_without_secrets_is_handed_on_as_it_is():
     assert NOBODY.run(run) is run
 
 
+def test_names_of_counts_are_no_reason_to_go_through_every_text_of_a_run():
+    used = {"calls": 1, "prompt_tokens": 10, "completion_tokens": 20, "key": None}
+    run = a_run(events=({"kind": "tell", "data": {"usage": used, "children": [{"text": "the key: 7 tokens"}]}},))
+    run = run.replace(traces=tuple(t.replace(verdict=t.verdict.replace(details={"max_tokens": 5})) for t in run.traces))
+
+    assert NOBODY.run(run) is run
+    assert Redactor(personal=True, environment={}).run(run) is run
+
+
+def test_a_value_is_clean_when_nothing_of_it_would_be_redacted():
+    is_clean = NOBODY.clean("log in with password=correct-horse-7", {"api_key": "plain words here"})
+
+    assert is_clean({"usage": {"prompt_tokens": 3, "cost": None}, "children": [{"text": "17*6 = 102", "value": 0.5}]})
+    for text in ("say correct-horse-7", "plain words here", f"use {HOME}", f"{'x' * 50} {HOME}"):
+        assert not is_clean({"children": [{"text": text}]})
+    assert not is_clean({"client_secret": "anything"})
+
+
 def test_a_secret_found_once_is_gone_from_all_of_a_run():
     bare = "0123456789abcdef"
     run = a_run(task=Task("What does api_key=0123456789abcdef open?", Domain.MATH, metadata={"auth": {"password": "opensesame4ever"}}))

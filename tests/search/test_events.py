@@ -102,6 +102,23 @@ def test_a_line_that_was_cut_off_is_left_out_and_the_log_can_be_written_on(tmp_p
     assert [json.loads(line).get("kind") for line in path.read_text().splitlines()] == [None, "ask", "stop"]
 
 
+def test_a_log_ends_before_what_must_not_be_written_and_is_gone_on_with_from_there(tmp_path):
+    path, secret = tmp_path / "log.jsonl", "hunter2hunter2"
+    log = EventLog(path, HEADER, lambda event: secret not in str(event.data))
+    for number, text in enumerate(("fine", f"it is {secret}", "fine again")):
+        log.append(Event("tell", number, "", {"text": text}))
+    log.close()
+
+    events = read_log(path, HEADER)
+    log = EventLog(path, HEADER)
+    log.append(Event("stop"))
+    log.close()
+
+    assert [e.data["text"] for e in events] == ["fine"]
+    assert secret not in path.read_text()
+    assert [e.kind for e in read_log(path, HEADER)] == ["tell", "stop"]
+
+
 BEGUN = json.dumps({"version": 1, **HEADER}).encode() + b"\n"
 DAMAGE = [b"", b"\x00\xff", b"[]\n", b'{"version": 99}\n', b"not json\n", BEGUN + b'{"kind": "ask"}\n', BEGUN + b"[1]\n", BEGUN + b"\n"]
 
