@@ -18,6 +18,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "benchmarks.suite": ("T7",),
     "benchmarks.search": ("S1", "S2", "S3", "S4"),
     "benchmarks.domains": ("S5",),
+    "benchmarks.growth": ("S8",),
     "benchmarks.engine": ("S6", "S7"),
     "benchmarks.equivalence": ("V1",),
     "benchmarks.sandbox": ("V2",),
