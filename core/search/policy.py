@@ -10,6 +10,7 @@ from core.search.tree import Child, Node, Plan, Signal, Ticket, Tree
 from core.types import NodeRecord, Outcome
 
 ENOUGH_ENDS = 20  # finished attempts, before the values may be called uninformative
+LATEST_ENDS = 512  # what of them is looked at, so that a look costs the same however long a search has been
 SHARE_TO_SAMPLE = 4  # then one in so many of the calls that are left goes to whole answers from the root
 
 
@@ -37,7 +38,8 @@ class TreePolicy:
         self._flying: dict[int, Flight] = {}
         self._failures: set[str] = set()
         self._to_reflect: deque[tuple[Node, str]] = deque()
-        self._ends: list[tuple[float, float]] = []
+        self._ends: deque[tuple[float, float]] = deque(maxlen=LATEST_ENDS)
+        self._ended = 0
         self._next_look = ENOUGH_ENDS
         self._to_sample = 0
         self._guarded = False
@@ -146,8 +148,9 @@ class TreePolicy:
         if parent.prior is None or self._guarded:
             return
         self._ends.append((parent.prior, end.W))
-        if len(self._ends) >= self._next_look:
-            self._next_look = len(self._ends) * 5 // 4
+        self._ended += 1
+        if self._ended >= self._next_look:
+            self._next_look = self._ended * 5 // 4
             correlation = rank_correlation(self._ends)
             if correlation is not None and correlation <= 0:
                 self._guarded = True
