@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import random
 import sys
 import warnings
@@ -137,13 +138,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--trainer", choices=sorted(TRAINERS), default="sft", help="how to learn (default: %(default)s)")
     parser.add_argument("--gradient-accumulation-steps", type=int, default=1, help="steps that make one batch (default: %(default)s)")
     parser.add_argument("--max-length", type=int, default=1024, help="most tokens in prompt and answer (default: %(default)s)")
-    parser.add_argument("--load-in-4bit", action="store_true", help="QLoRA: the base in 4 bits through bitsandbytes")
+    parser.add_argument("--lora-r", type=int, default=16, help="rank of the adapter (default: %(default)s)")
+    parser.add_argument("--lora-alpha", type=int, default=32, help="its scale: alpha / rank (default: %(default)s)")
+    parser.add_argument(
+        "--target-modules", type=_modules, default="all-linear", help="layers that get an adapter, with commas (default: all)"
+    )
+    bits = parser.add_mutually_exclusive_group()
+    bits.add_argument("--load-in-4bit", action="store_true", help="QLoRA: the base in 4 bits through bitsandbytes")
+    bits.add_argument("--load-in-8bit", action="store_true", help="the base in 8 bits through bitsandbytes")
+    parser.add_argument("--save-steps", type=int, default=0, help="steps between checkpoints (default: one a minute)")
+    parser.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint in the output folder")
     parser.add_argument("--seed", type=int, default=0, help="of the split, the order and the adapter's first weights")
+    parser.add_argument("--estimate", action="store_true", help="print what memory training would take, and train nothing")
     args = vars(parser.parse_args(argv))
     model = args.pop("model")
     log.setLevel(logging.INFO)
     warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)  # peft's, and nothing that a user could act on
     try:
+        if args.pop("estimate"):
+            print(_estimate(model, args))
+            return 0
         with _progress_bar() as on_step:
             logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)  # where the bar lets lines through
             folder = finetune_worker(model, **args, on_step=on_step)
@@ -151,30 +165,64 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; nothing was registered. The traces are as they were", file=sys.stderr)
+        print("stopped; nothing was registered. The traces are as they were; --resume goes on from the last checkpoint", file=sys.stderr)
         return 130
+    if not _tells():
+        return 0
     option = f"{(args['domain'] or Domain.MATH).upper()}_WORKER_MODEL"
     print(f"adapter in {folder}\nnext: Settings({option}={folder!r}), or compare: ratchet evaluate {model} {folder}")
     return 0
 
 
+def _modules(text: str) -> str | tuple[str, ...]:
+    """ "q_proj,v_proj" as names."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise argparse.ArgumentTypeError("name layers, or take all-linear")
+    return names[0] if names == ("all-linear",) else names
+
+
+def _estimate(model: str, args: dict[str, Any]) -> str:
+    """The memory that these options would take, beside the guide's table."""
+    from finetune.estimate import table
+    from finetune.options import TrainConfig
+
+    given = {name: args[name] for name in ("gradient_accumulation_steps", "max_length", "lora_r", "lora_alpha", "target_modules")}
+    few = {name: args[name] for name in ("load_in_4bit", "load_in_8bit")}
+    return table(TrainConfig(_resolved(model), Path(args["output_dir"]), args["epochs"], args["batch_size"], args["lr"], **given, **few))
+
+
+def _tells() -> bool:
+    """Of the processes that accelerate or torchrun launches, the first speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def _progress_bar() -> Iterator[Progress | None]:
-    """What draws the steps and the loss on a terminal; None where nobody watches."""
-    if not sys.stderr.isatty():
+    """What draws the steps, the loss, tokens a second and the time left on a terminal; None where nobody watches."""
+    if not sys.stderr.isatty() or not _tells():
         yield None
         return
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("preparing", total=None)
 
-        def on_step(step: int, steps: int, loss: float | None) -> None:
-            told = "training" if loss is None else f"training, loss {loss:.3f}"
-            progress.update(bar, completed=step, total=steps, description=told)
+        class Bar:
+            """A progress that knows the speed."""
 
-        yield on_step
+            speed = ""
+
+            def __call__(self, step: int, steps: int, loss: float | None) -> None:
+                told = "training" if loss is None else f"training, loss {loss:.3f}"
+                progress.update(bar, completed=step, total=steps, description=told + self.speed)
+
+            def pace(self, tokens_per_second: float) -> None:
+                self.speed = f", {tokens_per_second:,.0f} tokens/s"
+
+        yield Bar()
 
 
 if __name__ == "__main__":

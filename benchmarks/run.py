@@ -25,8 +25,11 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "benchmarks.programs": ("V3",),
     "benchmarks.routing": ("V4",),
     "benchmarks.evolution": ("E1", "E2"),
+    "benchmarks.router": ("E3", "E4"),
+    "benchmarks.gate": ("L4",),
+    "benchmarks.preference": ("L2",),
     "benchmarks.data": ("M5", "M6"),
-    "benchmarks.store": ("M1", "M2", "M3", "M4"),
+    "benchmarks.store": ("M1", "M2", "M3", "M4", "M7"),
 }
 
 

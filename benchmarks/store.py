@@ -1,7 +1,9 @@
-"""M1-M4: how fast and how safely traces are kept, and how fast a million of them are looked through."""
+"""M1-M4, M7: how fast and how safely traces are kept, how fast a million of them are looked through, and how fast they leave as CSV."""
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 import random
 import sqlite3
@@ -11,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -20,7 +23,8 @@ from sqlmodel import Field, SQLModel, create_engine
 from benchmarks.record import Figure, figure
 from core.types import Domain, Evidence, NodeRecord, Outcome, Run, Task, Trace, Usage, Verdict
 from logs.database import FILE
-from logs.reading import count_traces, read_page, read_runs, read_sums
+from logs.export import export_csv
+from logs.reading import count_traces, read_page, read_runs, read_sums, read_traces
 from logs.store import TraceStore
 
 ROUNDS = 3
@@ -32,12 +36,13 @@ WRITERS, EACH = 8, 100
 MILLION = 1_000_000
 BASE_RUNS, ATTEMPTS = 1_000, 5
 QUERIES = 15
+EXPORTED, FILES = 100_000, 5_000
 
 
 def measure(ids: Sequence[str]) -> list[Figure]:
     """Each in a folder of its own that is gone afterwards."""
     figures: list[Figure] = []
-    for name, program in {"M1": _writing, "M2": _killing, "M3": _sharing, "M4": _looking}.items():
+    for name, program in {"M1": _writing, "M2": _killing, "M3": _sharing, "M4": _looking, "M7": _leaving}.items():
         if name in ids:
             with tempfile.TemporaryDirectory() as folder:
                 figures += program(Path(folder))
@@ -261,6 +266,46 @@ def _milliseconds(ask: Callable[[], object], times: int = QUERIES) -> list[float
         ask()
         taken.append((time.perf_counter() - started) * 1000)
     return taken
+
+
+def _leaving(folder: Path) -> list[Figure]:
+    with TraceStore(folder, queue_size=EXPORTED) as store:
+        for number in range(EXPORTED // ATTEMPTS):
+            store.put(a_run(number, 0, ATTEMPTS))
+        store.flush(600)
+    rates = []
+    for turn in range(ROUNDS):
+        started = time.perf_counter()
+        export_csv(folder, folder / f"{turn}.csv")
+        rates.append(EXPORTED / (time.perf_counter() - started))
+    versus = _one_file_a_trace(folder) | {"records through csv.DictWriter, rows/s": round(_as_records(folder))}
+    return [figure("M7", f"CSV of {EXPORTED:,} traces", rates, "rows/s", "at least 50,000", median(rates) >= 50_000, versus)]
+
+
+def _one_file_a_trace(folder: Path) -> dict[str, float]:
+    """What a public system does: a JSON file for each trace."""
+    files = folder / "files"
+    files.mkdir()
+    traces = list(read_traces(folder, limit=FILES))
+    started = time.perf_counter()
+    for trace in traces:
+        (files / f"{trace.id}.json").write_text(json.dumps(trace.as_dict()), encoding="utf-8")
+    written = time.perf_counter() - started
+    started = time.perf_counter()
+    for path in files.iterdir():
+        json.loads(path.read_text(encoding="utf-8"))
+    read = time.perf_counter() - started
+    return {"JSON files written, not durable, files/s": round(FILES / written), "JSON files read, files/s": round(FILES / read)}
+
+
+def _as_records(folder: Path) -> float:
+    started = time.perf_counter()
+    with (folder / "records.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, [field.name for field in fields(Trace)])
+        table.writeheader()
+        for trace in read_traces(folder, limit=FILES):
+            table.writerow(trace.as_dict())
+    return FILES / (time.perf_counter() - started)
 
 
 def _counted(folder: Path) -> list[object]:

@@ -89,6 +89,7 @@ class Settings(BaseSettings):
     REWARD_WEIGHTS: dict[str, float] = Field({}, description="weights of a reward's parts: verdict flawless steps partial length cost")
     ROUTER: Path | None = Field(None, description="routing weights of your own, made by python -m core.routing.train")
     MIN_ROUTING_CONFIDENCE: float = Field(0.35, ge=0, le=1, description="below it a question goes to FALLBACK_DOMAIN")
+    RESPONSE_ROUTER: Path | None = Field(None, description="specialists in front of the search, made by ratchet evolve")
     FALLBACK_DOMAIN: Domain = Field(Domain.ANALYSIS, description="where questions go that fit no domain")
 
     STORE_URL: str | None = Field(None, description="postgresql://USER:PASSWORD@HOST/DB or sqlite:///FILE; None: SQLite in log_dir")

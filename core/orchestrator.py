@@ -251,7 +251,7 @@ class Orchestrator:
             raise
 
     async def _wind_up(self) -> None:
-        under_way = asyncio.all_tasks() - {asyncio.current_task()}
+        under_way = asyncio.all_tasks() - {asyncio.current_task()} - self._models.leaving
         for work in under_way:
             work.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)

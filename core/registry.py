@@ -67,6 +67,12 @@ STORES: dict[str, str] = {
 TRAINERS: dict[str, str] = {
     "sft": "finetune.trainers:sft",
     "dpo": "finetune.trainers:dpo",
+    "kto": "finetune.trainers:kto",
+    "grpo": "finetune.trainers:grpo",
+}
+
+REASONERS: dict[str, str] = {
+    "orchestrator": "core.orchestrator:Orchestrator",
 }
 
 TOOLS: dict[str, str] = {

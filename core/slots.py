@@ -17,11 +17,13 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
 from core.errors import AdapterError, ConfigError
+from core.served import spec_of
 from core.types import Record
 
 SLOTS = "slots"
@@ -148,9 +150,9 @@ def serving(registry: str | Path, name: str, key: str) -> Served:
 def choose(slot: Slot, key: str) -> Served:
     """The same of a slot that was read. A larger share only moves keys to the canary, a smaller one only moves them back."""
     if slot.canary and in_canary(slot, key):
-        return Served(f"adapter:{slot.canary}", "canary", slot.canary, slot.epoch)
+        return Served(spec_of(slot.base, slot.canary), "canary", slot.canary, slot.epoch)
     if slot.champion:
-        return Served(f"adapter:{slot.champion}", "champion", slot.champion, slot.epoch)
+        return Served(spec_of(slot.base, slot.champion), "champion", slot.champion, slot.epoch)
     return Served(slot.base, "base", None, slot.epoch)
 
 
@@ -163,7 +165,7 @@ def in_canary(slot: Slot, key: str) -> bool:
 
 
 def slot_of(spec: str) -> str | None:
-    """"math" of "slot:math", None for the name of any other model. Raises ConfigError for a slot that can't be."""
+    """ "math" of "slot:math", None for the name of any other model. Raises ConfigError for a slot that can't be."""
     spec = spec.strip()
     return checked_name(spec.removeprefix(PREFIX)) if spec.startswith(PREFIX) else None
 
@@ -179,7 +181,9 @@ def parse_reference(reference: str) -> tuple[str, int]:
 def checked_name(name: str) -> str:
     """The name, if a slot or an adapter may have it. Raises ConfigError when not."""
     if not isinstance(name, str) or not NAME.fullmatch(name) or name == SLOTS:
-        raise ConfigError(f"{name!r} can't be a name: up to 64 small letters, digits, dots, - and _, the first a letter or digit; not {SLOTS!r}")
+        raise ConfigError(
+            f"{name!r} can't be a name: up to 64 small letters, digits, dots, - and _, the first a letter or digit; not {SLOTS!r}"
+        )
     return name
 
 
@@ -219,6 +223,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+@lru_cache(maxsize=256)
 def _path(registry: str | Path, name: str) -> Path:
     return Path(registry) / SLOTS / f"{checked_name(name)}.json"
 

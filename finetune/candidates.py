@@ -74,6 +74,7 @@ class Candidates:
         self._said: set[int] = set()
         self._said_wrong: set[int] = set()
         self._said_right: set[int] = set()
+        self._two_faced: set[int] | None = None  # known when all have been taken
 
     def take(self, attempt: Attempt, extra: Callable[[], Mapping[str, Any]]) -> None:
         """One attempt; `extra` gives what else of it the second half needs."""
@@ -93,8 +94,9 @@ class Candidates:
 
     def contradicted(self, values: Mapping[str, Any]) -> bool:
         """Whether the same words to the same prompt had another verdict elsewhere."""
-        key = _key(self._loose(values["query"]), loosened(values["text"]))
-        return key in self._said_wrong and key in self._said_right
+        if self._two_faced is None:
+            self._two_faced = self._said_wrong & self._said_right
+        return bool(self._two_faced) and _key(self._loose(values["query"]), loosened(values["text"])) in self._two_faced
 
     def _take(self, attempt: Attempt, extra: Callable[[], Mapping[str, Any]], edited: str | None) -> None:
         self.tally.came += 1

@@ -42,7 +42,7 @@ __all__ = [
 
 RECOMMENDED = 100
 SAID_BEFORE = "said before"
-R = TypeVar("R", Row, Pair, Opinion)
+R = TypeVar("R", Row, Pair, Opinion, Prompt)
 
 
 def sieve(

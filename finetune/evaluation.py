@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from agents.npc import NPC
 from core.errors import TaskError
-from core.types import Completion, Model, Record, Request, Sampling, Task
+from core.types import Model, Record, Reply, Request, Sampling, Task
 from core.verifiers import Verifier, verify
 from finetune.gate import Interval, wilson
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation(Record):
-    """Right or wrong for every task, in order, with what was answered."""
+    """Right or wrong for every task, in order, with what was answered; where they were kept, also whether the answer ended by itself,
+    its tokens, its cost in dollars, and the seconds until it was there, which others who asked at the same time had their share in."""
 
     tasks: tuple[Task, ...]
     right: tuple[bool, ...]
     texts: tuple[str, ...]
+    ended: tuple[bool, ...] = ()
+    tokens: tuple[int, ...] = ()
+    cost: tuple[float | None, ...] = ()
+    seconds: tuple[float, ...] = ()
 
     @property
     def overall(self) -> Interval:
@@ -53,12 +59,21 @@ async def evaluate(
         raise TaskError(f"{without} of {len(tasks)} tasks have nothing to verify an answer by: a reference, or tests")
     sampling = Sampling(temperature=0.0, max_tokens=max_tokens)
 
-    async def answer(task: Task) -> Completion:
+    async def answer(task: Task) -> tuple[Reply, float]:
+        started = time.monotonic()
         reply = await model.complete(Request(worker.messages(task.prompt), 1, sampling, banned_start=banned_start))
         if on_answer:
             on_answer()
-        return reply.completions[0]
+        return reply, time.monotonic() - started
 
-    answers = await asyncio.gather(*(answer(task) for task in tasks))
-    right = [a.finish == "end" and verifier(task, a.text).passed for task, a in zip(tasks, answers, strict=True)]
-    return Evaluation(tuple(tasks), tuple(right), tuple(a.text for a in answers))
+    replies = await asyncio.gather(*(answer(task) for task in tasks))
+    answers = [reply.completions[0] for reply, _ in replies]
+    return Evaluation(
+        tuple(tasks),
+        tuple(a.finish == "end" and verifier(task, a.text).passed for task, a in zip(tasks, answers, strict=True)),
+        tuple(a.text for a in answers),
+        tuple(a.finish == "end" for a in answers),
+        tuple(reply.usage.completion_tokens for reply, _ in replies),
+        tuple(reply.usage.cost for reply, _ in replies),
+        tuple(seconds for _, seconds in replies),
+    )

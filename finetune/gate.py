@@ -7,16 +7,16 @@ it would take; each is a record with all its statistics, which `keep` writes dow
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from core.errors import TrainingError
-from core.types import Record
-from finetune.guards import MOST_UNKNOWN, Guard, Result, binary, paired, too_many_unknown
+from core.types import Domain, Record
+from finetune.guards import MOST_UNKNOWN, RATIOS, Guard, Result, binary, evaluation_guards, paired, too_many_unknown
 from finetune.journal import append_line, read_lines
-from finetune.looks import Look
+from finetune.looks import Look, Looks, held_out_id
 from finetune.statistics import (
     Interval,
     deviation,
@@ -31,7 +31,10 @@ from finetune.statistics import (
     wilson,
 )
 
-__all__ = ["Decision", "Guard", "Interval", "Look", "Verdict", "decide", "decisions", "keep", "mcnemar", "wilson"]
+if TYPE_CHECKING:
+    from finetune.evaluation import Evaluation
+
+__all__ = ["Decision", "Guard", "Interval", "Look", "Looks", "Verdict", "decide", "decisions", "judge", "keep", "mcnemar", "wilson"]
 
 Verdict = Literal["promote", "reject", "not enough data"]
 
@@ -131,6 +134,30 @@ def decide(
         looks=look.planned if look else looks,
         subject=subject or (look.what if look else ""),
     )
+
+
+def judge(
+    champion: Evaluation,
+    candidate: Evaluation,
+    looks: Looks,
+    subject: str,
+    *,
+    trained: Domain | None = None,
+    ratios: Mapping[str, float] = RATIOS,
+    kept: str | Path | None = None,
+) -> Decision:
+    """The whole gate on two evaluations of the same tasks: the look, the guards, the decision, and its line in the file `kept`.
+
+    `subject` names both workers by what they are (fingerprints, references): asked for the same pair again, the gate spends no second look.
+    With `trained`, only the tasks of that domain can show a gain, and each other domain is a guard. `ratios` as in `evaluation_guards`.
+    """
+    guards = evaluation_guards(champion, candidate, trained, ratios=ratios)
+    mine = [i for i, task in enumerate(champion.tasks) if trained is None or task.domain == trained]
+    look = looks.take(held_out_id(champion.tasks[i] for i in mine), subject)
+    decision = decide([champion.right[i] for i in mine], [candidate.right[i] for i in mine], guards=guards, look=look)
+    if kept is not None:
+        keep(decision, kept)
+    return decision
 
 
 def keep(decision: Decision, path: str | Path) -> None:

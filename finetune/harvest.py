@@ -72,12 +72,10 @@ class Harvester:
         shingles: list[set[str]] = []
         for place in places:
             values = self._candidates.spool.get(place)
-            name = self._unfit(values)
-            own = characters_of(loosened(values["text"])) if name is None else set()
+            name = self._unfit(values) or (self._candidates.crowded if len(taken) >= self._plan.per_task else None)
+            own = characters_of(loosened(values["text"])) if name is None and len(places) > 1 else set()
             if name is None and any(alike(own, other, self._plan.alike) for other in shingles):
                 name = COPY
-            if name is None and len(taken) >= self._plan.per_task:
-                name = self._candidates.crowded
             if name is None and not self._confirmed(values, label):
                 name = UNCONFIRMED
             if name is None:

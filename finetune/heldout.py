@@ -60,6 +60,7 @@ class HeldOut:
         self._group_of = templates
         self._near = Near(loose if bound < 1 else (), bound, [templates.get(q.template, NOBODY) for q in self._questions])
         self._quotable = _quotable(loose)
+        self._first_words = frozenset(three[0] for three in self._quotable)
 
     def __len__(self) -> int:
         return len(self._questions)
@@ -80,7 +81,10 @@ class HeldOut:
 
     def quoted_in(self, text: str) -> Leak | None:
         """The held-out prompt that stands in a loosened text, word for word."""
-        anchors = self._quotable.keys() & _threes(text) if self._quotable else ()
+        words = text.split(" ")
+        if self._first_words.isdisjoint(words):
+            return None
+        anchors = {three for three in zip(words, words[1:], words[2:], strict=False) if three in self._quotable}
         padded = f" {text} "
         for anchor in sorted(anchors):
             for prompt in self._quotable[anchor]:

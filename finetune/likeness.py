@@ -6,7 +6,6 @@ more share some of the rarest shingles of each, so only those that do are compar
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -20,7 +19,8 @@ NEAR = 0.8
 SHORT_BELOW = 60  # words; below it characters are compared, since a single other word breaks five of the word shingles
 LONG_FROM = 40  # words; between the two, both are compared
 LONGEST = 20_000  # characters of a text that are compared
-AT_ENDS = re.compile(r"[.,;:!?'\"“”‘’…]+(?=\s|$)|(?<!\S)['\"“”‘’]+")
+QUOTES = "'\"“”‘’"
+ENDS = f".,;:!?…{QUOTES}"
 AT_ONCE = 4_096  # candidates that are compared in one go
 NOBODY = -1
 
@@ -38,7 +38,7 @@ def loosened(text: str) -> str:
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
         text = "".join(c for c in text if unicodedata.category(c) != "Cf")
-    return " ".join(AT_ENDS.sub("", text.casefold()).split())
+    return " ".join([bare for word in text.casefold().split() if (bare := word.rstrip(ENDS).lstrip(QUOTES))])
 
 
 def jaccard(one: str, other: str) -> float:

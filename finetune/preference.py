@@ -11,11 +11,13 @@ import os
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from core.errors import TrainingError
+from finetune.checkpoints import hash_of
 from finetune.data import Pair, split_rows
-from finetune.training import Progress, TrainConfig, arguments, assemble, conversation, prepare_folder, run, save_adapter, total_steps
+from finetune.training import Progress, TrainConfig, arguments, assemble, conversation, keep, prepare_folder, run, total_steps
 
 UNDECIDED = math.log(2)
 EXACT, ROUNDED = 1e-3, 5e-2  # how far from it the first loss may be, in 32 bits and in fewer
@@ -43,7 +45,7 @@ def train_dpo(
     train, held = split_rows(pairs, train_split, random.Random(config.seed))
     trainer = dpo_trainer(train, held, config, sft_weight)
     metrics = run(trainer, config, len(train), on_step)
-    save_adapter(trainer.model, trainer.processing_class, config.output_dir)
+    keep(trainer, config.output_dir)
     return {**metrics, "pairs": len(train), "held": len(held)}
 
 
@@ -63,9 +65,10 @@ def dpo_trainer(train: Sequence[Pair], held: Sequence[Pair], config: TrainConfig
         logging_first_step=True,
         **loss,
     )
-    ordered = sorted(train, key=_length)
-    with quiet():
-        trainer = assemble(DPOTrainer, args, [_example(pair) for pair in ordered], [_example(pair) for pair in held or train[:1]], config)
+    examples, compared = ([_example(pair) for pair in side] for side in (sorted(train, key=_length), held or train[:1]))
+    with no_bars():
+        trainer = assemble(lean(DPOTrainer), args, examples, compared, config, sequences=2)
+    trainer.data_hash = hash_of([*examples, loss])
     trainer.add_callback(starts_undecided(None if sft_weight else UNDECIDED, config.beta))
     return trainer
 
@@ -103,8 +106,27 @@ def starts_undecided(loss: float | None, beta: float) -> Any:
     return StartsUndecided()
 
 
+@cache
+def lean(kind: type[Any]) -> type[Any]:
+    """A trainer of the library's without what costs time at every step, or tells others of it."""
+
+    class Lean(kind):  # type: ignore[misc]
+        def floating_point_ops(self, inputs: Any) -> int:
+            """Counting all parameters at every step takes longer than some steps."""
+            return 0
+
+        def _send_telemetry(self) -> None:
+            """Nothing is sent."""
+
+        def create_model_card(self, *_: Any, **__: Any) -> None:
+            """The manifest is the card."""
+
+    Lean.__name__ = Lean.__qualname__ = kind.__name__
+    return Lean
+
+
 @contextmanager
-def quiet() -> Iterator[None]:
+def no_bars() -> Iterator[None]:
     """No progress bars of the library's own: ours is the only one, and nothing is printed where nobody watches."""
     before = os.environ.get("TQDM_DISABLE")
     os.environ["TQDM_DISABLE"] = "1"

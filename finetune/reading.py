@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,14 @@ from finetune.heldout import Question
 from finetune.rules import Attempt
 from logs.chosen import Wanted
 from logs.database import existing
-from logs.flat import COLUMNS, rows_at_once
+from logs.flat import rows_at_once
 from logs.place import Place
 
 FIELDS = tuple(name for name in Attempt._fields if name not in ("asked", "right_side"))
-NAMES = tuple(COLUMNS)
-_stored = itemgetter(*(NAMES.index(name) for name in FIELDS))
-FAMILY, LEVEL, REFERENCE, METADATA = (NAMES.index(name) for name in ("family", "level", "reference", "metadata"))
-TASK_ID, DOMAIN, SPLIT, QUERY, COMPLETE = map(FIELDS.index, ("task_id", "domain", "split", "query", "complete"))
+NAMES = (*FIELDS, "family", "level", "reference", "metadata")
+OF_ATTEMPT = len(FIELDS)
+FAMILY, LEVEL, REFERENCE, METADATA = range(OF_ATTEMPT, len(NAMES))
+TASK_ID, DOMAIN, SPLIT, QUERY = map(FIELDS.index, ("task_id", "domain", "split", "query"))
 
 
 class Attempts:
@@ -43,24 +42,21 @@ class Attempts:
         for split in (Split.GATE, Split.REPORT):
             for chunk in self._chunks({"split": split}):
                 for row in chunk:
-                    if row[2] not in seen:
-                        seen.add(row[2])
+                    if row[TASK_ID] not in seen:
+                        seen.add(row[TASK_ID])
                         yield self._attempt(row).asked
 
     def _chunks(self, wanted: Wanted) -> Iterator[Sequence[Sequence[Any]]]:
-        return rows_at_once(self.place, wanted)
+        return rows_at_once(self.place, wanted, NAMES)
 
     def _attempt(self, row: Sequence[Any]) -> Attempt:
-        values = list(_stored(row))
-        task_id, query = values[TASK_ID], values[QUERY]
+        task_id, query = row[TASK_ID], row[QUERY]
         known = self._right.get(task_id)
         if known is None:
-            known = self._right[task_id] = _bits(task_id, values[DOMAIN], values[SPLIT], query)
+            known = self._right[task_id] = _bits(task_id, row[DOMAIN], row[SPLIT], query)
         if self._last.id != task_id or self._last.prompt != query:
             self._last = Question(task_id, query, row[FAMILY] if known & 2 and row[FAMILY] else "")
-        values[COMPLETE] = bool(values[COMPLETE])
-        values += (self._last, bool(known & 1))
-        return Attempt._make(values)
+        return Attempt._make((*row[:OF_ATTEMPT], self._last, known & 1 == 1))
 
 
 def extra_of(row: Sequence[Any]) -> dict[str, Any]:

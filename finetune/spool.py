@@ -1,18 +1,20 @@
-"""Candidates on the disk: lines that were written once and are read again by their place, so that memory holds only numbers."""
+"""Candidates and rows on the disk: written once and read again by their place, so that memory holds only numbers."""
 
 from __future__ import annotations
 
 import json
+import marshal
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+SIZE = 8  # bytes that say how many follow
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Spool:
-    """A temporary file of JSON lines in `folder`, gone when it is closed."""
+    """A temporary file in `folder`, gone when it is closed: of lines, or of values in the interpreter's own form, which is read fastest."""
 
     def __init__(self, folder: Path) -> None:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  closed by close
@@ -20,11 +22,12 @@ class Spool:
         self._reading = False
 
     def put(self, values: Mapping[str, Any]) -> int:
-        """Write a line; returns its place."""
-        return self.append(encoded(values))
+        """Write values; returns their place."""
+        packed = marshal.dumps(dict(values))
+        return self.append(len(packed).to_bytes(SIZE, "big") + packed)
 
     def append(self, line: bytes) -> int:
-        """Write the bytes of a line; returns its place."""
+        """Write the bytes of a line; returns their place."""
         if self._reading:
             self._file.seek(self._end)
             self._reading = False
@@ -33,8 +36,11 @@ class Spool:
         return place
 
     def get(self, place: int) -> dict[str, Any]:
-        """The values of the line at that place."""
-        found: dict[str, Any] = json.loads(self.line(place))
+        """The values at that place."""
+        self._reading = True
+        self._file.seek(place)
+        size = int.from_bytes(self._file.read(SIZE), "big")
+        found: dict[str, Any] = marshal.loads(self._file.read(size))
         return found
 
     def line(self, place: int) -> bytes:

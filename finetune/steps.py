@@ -30,7 +30,12 @@ class Steps:
     """
 
     def __init__(
-        self, plan: Plan, fence: HeldOut, count: Count | None = None, said: Said = Said(), recheck: Callable[[Task, str], Verdict] | None = None  # noqa: B008
+        self,
+        plan: Plan,
+        fence: HeldOut,
+        count: Count | None = None,
+        said: Said = Said(),  # noqa: B008
+        recheck: Callable[[Task, str], Verdict] | None = None,
     ) -> None:
         self._plan, self._fence, self._count, self._said, self._recheck = plan, fence, count, said, recheck
         self._common, self._good, self._bad = common_rules(plan.rules), good_rules(plan.rules), bad_rules(plan.rules)
@@ -67,7 +72,7 @@ class Steps:
         return [(task_id, domains[task_id], tuple(pairs), tuple(used[task_id])) for task_id, pairs in found.items()]
 
     def _pairs(self, run: Run, texts: dict[str, str]) -> list[Pair]:
-        """Those of rewritten last steps, then those of siblings; what the re-check does not confirm is left out and the rest paired again."""
+        """Those of rewritten last steps, then those of siblings. What the re-check does not confirm is left out, the rest paired again."""
         rewritten = [pair for trace in run.traces if (pair := self._rewritten(trace, texts))]
         out = {trace.id for trace in run.traces if self._against(trace)}
         while True:

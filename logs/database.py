@@ -20,6 +20,7 @@ from logs.tables import SCHEMA_VERSION
 __all__ = ["FILE", "existing", "explained", "is_gone", "is_locked", "open_for_writing", "reading"]
 
 OPENING_SECONDS = 10.0
+_known: dict[str, tuple[int, int]] = {}  # files that were seen to hold a store of today's schema, which never goes back
 
 
 def open_for_writing(place: Place) -> Engine:
@@ -53,16 +54,30 @@ def _prepare(engine: Engine, place: Place) -> None:
 def existing(where: str | Path | Place) -> Place:
     """The place, once it is known to hold a store of today's schema."""
     place = place_of(where)
-    if place.path is None or place.path.exists():
+    file = _file(place)
+    if file is not None and _known.get(str(place.path)) == file:
+        return place
+    if place.path is None or file is not None:
         with reading(place) as connection:
             version = stored_version(connection, place.told)
         if version == SCHEMA_VERSION:
+            if file is not None:
+                _known[str(place.path)] = file
             return place
         if version:
             open_for_writing(place).dispose()
             return place
     found = place.folder if place.path and place.path.name == FILE else place
     raise StoreError(f"no traces in {found}: create the Orchestrator with enable_logging=True and ask it something first")
+
+
+def _file(place: Place) -> tuple[int, int] | None:
+    """Which file it is, for as long as it is not replaced; None when there is none, or on a server."""
+    try:
+        found = place.path.stat() if place.path else None
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if found and found.st_size else None
 
 
 @contextmanager

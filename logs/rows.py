@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Select, Table, select
@@ -26,6 +27,7 @@ def rows_of(run: Run) -> dict[Table, list[Values]]:
     }
 
 
+@cache
 def select_traces() -> Select[Any]:
     """Rows for `trace_of`: a trace beside its task, in the words of its run."""
     return select(TRACE, TASK.c.key.label("task_key"), TASK.c.split.label("task_split"), RUN.c.asked.label("run_asked")).select_from(
@@ -33,6 +35,7 @@ def select_traces() -> Select[Any]:
     )
 
 
+@cache
 def select_runs() -> Select[Any]:
     """Rows for `run_of`: a run beside its task."""
     return select(RUN, TASK.c.key.label("task_key"), TASK.c.domain.label("task_domain")).join_from(RUN, TASK)

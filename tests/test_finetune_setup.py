@@ -6,6 +6,7 @@ import inspect
 import io
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -138,7 +139,7 @@ def test_a_worker_is_fine_tuned_with_the_documented_keywords(keyword: str, defau
 
 
 def test_an_unknown_trainer_is_told_with_those_there_are(log_dir: Path):
-    with pytest.raises(ConfigError, match="no 'rlhf': choose one of dpo, sft"):
+    with pytest.raises(ConfigError, match="no 'rlhf': choose one of dpo, grpo, kto, sft"):
         finetune_worker("embedded", log_dir=log_dir, trainer="rlhf")
 
 
@@ -226,8 +227,11 @@ def test_steps_and_loss_are_drawn_only_where_somebody_watches(monkeypatch: pytes
         assert on_step is not None
         on_step(1, 4, None)
         on_step(2, 4, 0.4567)
+        on_step.pace(1234.5)  # type: ignore[attr-defined]
+        on_step(3, 4, 0.4321)
 
     assert "training, loss 0.457" in terminal.getvalue()
+    assert "training, loss 0.432, 1,234 tokens/s" in terminal.getvalue()
 
 
 @pytest.mark.slow
@@ -246,3 +250,74 @@ def test_a_run_leaves_an_adapter_and_says_how_to_use_it(
     assert set(manifest["trace_ids"]) <= {t.id for p in MATH for t in (solved(p), failed(p))}
     assert f"Settings(MATH_WORKER_MODEL={str(out)!r})" in capsys.readouterr().out
     assert "only 12 high-quality traces in math: 100 or more are recommended" in caplog.text
+
+
+def test_the_help_names_the_flags_beside_the_documented_ones(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+
+    told = capsys.readouterr().out
+    for flag in ("--trainer", "--gradient-accumulation-steps", "--load-in-4bit", "--load-in-8bit", "--resume", "--seed", "--estimate"):
+        assert flag in told
+    for flag in ("--lora-r", "--lora-alpha", "--target-modules", "--max-length", "--save-steps"):
+        assert flag in told
+
+
+def test_every_flag_is_an_option_of_the_training_or_of_the_worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    given: dict[str, Any] = {}
+
+    def note(model: str, **options: Any) -> str:
+        given.update(options, model=model)
+        return str(tmp_path)
+
+    monkeypatch.setattr(finetune_setup, "finetune_worker", note)
+    assert main(["--target-modules", "q_proj, v_proj", "--lora-r", "4", "--resume", "--load-in-8bit", "--seed", "7"]) == 0
+
+    from finetune.options import TrainConfig
+
+    assert given["target_modules"] == ("q_proj", "v_proj")
+    assert (given["lora_r"], given["resume"], given["load_in_8bit"], given["seed"]) == (4, True, True, 7)
+    known = {*inspect.signature(finetune_worker).parameters, *TrainConfig.__dataclass_fields__, "model"}
+    assert set(given) <= known
+
+
+def test_an_estimate_is_printed_and_nothing_is_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    code = main(["--model", "embedded", "--estimate", "--load-in-4bit", "--output-dir", f"{tmp_path}/out", "--log-dir", "/nowhere"])
+
+    told = capsys.readouterr()
+    assert code == 0, told.err
+    assert "embedded: 0.9" in told.out
+    assert all(word in told.out for word in ("weights", "optimiser", "total at batch size 4", "3B", "7B", "13B"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_both_kinds_of_few_bits_are_a_usage_error(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        main(["--load-in-4bit", "--load-in-8bit"])
+
+    assert "not allowed with" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_adapter(log_dir: Path, tmp_path: Path):
+    """What `accelerate launch` does on two devices, on a CPU."""
+    out = tmp_path / "adapter"
+    script = Path(finetune_setup.__file__)
+    launch = ["--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    flags = ["--domain", "math", "--epochs", "1", "--batch-size", "2", "--gradient-accumulation-steps", "2", "--lr", "2e-3"]
+    done = subprocess.run(
+        [sys.executable, "-m", "accelerate.commands.launch", *launch, "--main_process_port", "0", str(script)]
+        + ["--model", "embedded", "--log-dir", str(log_dir), "--output-dir", str(out), *flags],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("adapter in ") == 1
+    state = json.loads((out / "trainer_state.json").read_text(encoding="utf-8"))
+    assert state["max_steps"] == 2  # eleven rows, two at a time, twice, on two devices
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == [1, 2]
+    assert json.loads((out / "manifest.json").read_text(encoding="utf-8"))["trainer"] == "sft"

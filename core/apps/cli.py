@@ -1,4 +1,4 @@
-"""The command line: `ratchet ask | collect | evaluate | demo | audit | train-values | traces`. An error is one line and exit code 1."""
+"""The command line: `ratchet ask | collect | evaluate | demo | audit | traces | adapters ...`. An error is one line and exit code 1."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.apps.adapters import add_adapters
 from core.apps.commands import add_commands
 from core.apps.corpus import add_corpus
 from core.apps.datasets import add_command as add_datasets
+from core.apps.evolve import add_evolve
+from core.apps.loop import add_command as add_loop
 from core.apps.traces import add_traces
 from core.errors import RatchetError
 
@@ -60,7 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     collect.set_defaults(command=_collect)
 
     evaluate = commands.add_parser("evaluate", help="compare two workers on held-out tasks")
-    evaluate.add_argument("champion", help="embedded, a model or adapter directory, a hub id, or PROVIDER:NAME")
+    evaluate.add_argument(
+        "champion", help="embedded, a model or adapter directory, a hub id, adapter:NAME@VERSION, slot:NAME, or PROVIDER:NAME"
+    )
     evaluate.add_argument("candidate", help="the same")
     evaluate.add_argument("--tasks", type=Path, help="JSON lines with prompt and reference (default: generated math of the report split)")
     evaluate.add_argument("-n", type=int, default=400, help="generated tasks, if no file is given (default: %(default)s)")
@@ -81,8 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     add_commands(commands)
     add_corpus(commands)
     add_datasets(commands)
+    add_evolve(commands)
+    add_loop(commands)
 
     add_traces(commands)
+    add_adapters(commands)
     return parser
 
 

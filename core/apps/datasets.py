@@ -39,7 +39,7 @@ def add_command(commands: Any) -> None:
     show.add_argument("folder", type=Path)
     show.set_defaults(command=_show)
 
-    held = actions.add_parser("holding", help="the datasets below a folder that hold a trace")
+    held = actions.add_parser("holding", help="the datasets below a folder, and the registered adapters, that hold a trace")
     held.add_argument("folder", type=Path)
     held.add_argument("trace", nargs="+", help="ids of traces")
     held.set_defaults(command=_holding)
@@ -79,9 +79,7 @@ def _build(args: argparse.Namespace) -> int:
     held_out = [task for path in args.held_out for task in read_tasks(path)]
     recheck = _recheck() if args.recheck else None
     tokenizer = _tokenizer(args.tokenizer) if args.tokenizer else None
-    build_dataset(
-        args.log_dir, args.out, plan, held_out=held_out, recheck=recheck, tokenizer=tokenizer, feedback=not args.no_feedback
-    )
+    build_dataset(args.log_dir, args.out, plan, held_out=held_out, recheck=recheck, tokenizer=tokenizer, feedback=not args.no_feedback)
     print((args.out / "card.txt").read_text(encoding="utf-8"), end="")
     print(f"\nthe dataset is in {args.out}")
     return 0
@@ -99,13 +97,16 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _holding(args: argparse.Namespace) -> int:
-    from finetune.lineage import holding
+    from core.config import Settings
+    from finetune.lineage import holding, learners
 
     found = holding(args.folder, args.trace)
     for each in found:
         print(f"{each.folder}: rows {', '.join(map(str, each.rows))}")
     if not found:
         print(f"no dataset below {args.folder} holds {', '.join(args.trace)}", file=sys.stderr)
+    for learner in learners(Settings().REGISTRY, args.trace, found):
+        print(f"{learner.version.reference}, {learner.version.state}: has learnt from {', '.join(learner.trace_ids) or learner.dataset}")
     return 0
 
 

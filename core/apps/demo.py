@@ -131,7 +131,7 @@ class _Demo:
         return report
 
     def _round(self, number: int, champion: str, best: Any) -> tuple[Any, float]:
-        from finetune.loop import TurnPlan, turn
+        from finetune.turn import TurnPlan, turn
 
         count = self.options.sizes.collect[number - 1]
         tasks = draw("math", count, Split.TRAIN, self.rng, self.options.sizes.levels[number - 1], known=self.used)

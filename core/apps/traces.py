@@ -75,7 +75,13 @@ def _add_removing(actions: Any) -> None:
     prune.add_argument("--older-than", metavar="AGE", help="such as 90d, 12h or 2w")
     prune.add_argument("--max-size", metavar="SIZE", help="such as 500MB or 20GB")
     for action in (delete, prune):
-        action.add_argument("--adapters", type=Path, action="append", default=[], help="a folder of adapters or datasets to look through")
+        action.add_argument(
+            "--adapters",
+            type=Path,
+            action="append",
+            default=[],
+            help="a folder of adapters or datasets to look through; the registry always is",
+        )
         action.add_argument("--yes", action="store_true", help="don't ask")
 
 
@@ -309,7 +315,7 @@ def _delete(args: argparse.Namespace) -> int:
 
     if not _agreed(args, f"delete {len(args.ids)} traces for good?"):
         return 1
-    _tell_removed(delete_traces(_store(args), args.ids, holders=args.adapters))
+    _tell_removed(delete_traces(_store(args), args.ids, holders=_holders(args)))
     return 0
 
 
@@ -320,8 +326,16 @@ def _prune(args: argparse.Namespace) -> int:
     size = _size(args.max_size) if args.max_size else None
     if not _agreed(args, "delete the oldest runs for good?"):
         return 1
-    _tell_removed(prune(_store(args), older_than=age, max_bytes=size, holders=args.adapters))
+    _tell_removed(prune(_store(args), older_than=age, max_bytes=size, holders=_holders(args)))
     return 0
+
+
+def _holders(args: argparse.Namespace) -> list[Path]:
+    """The folders that were named, and the registry of adapters if there is one."""
+    from core.config import Settings
+
+    registry = Settings().REGISTRY
+    return [*args.adapters, *([registry] if registry.is_dir() else [])]
 
 
 def _agreed(args: argparse.Namespace, question: str) -> bool:

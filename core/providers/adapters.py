@@ -1,7 +1,10 @@
 """The adapters that are loaded on one base, and answer rows of the same batch (PEFT's mixed batches).
 
 Only plain LoRA can be mixed: weights A and B of layers that the base has, and nothing else. What can't is merged into a copy of the base.
-Call everything but `read` on the thread that owns the engine.
+
+PEFT loads the first adapter of a base, since it has to wrap the base's layers for it. For later ones it would walk through the whole model
+and draw weights that are overwritten at once (60 ms on a model of a million parameters): where the layers are wrapped already, A and B are
+read beforehand, on any thread, and only hung in. Call everything but `read` and `Weights.read` on the thread that owns the engine.
 """
 
 from __future__ import annotations
@@ -10,13 +13,14 @@ import hashlib
 import json
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from core.errors import ProviderError
-from core.providers.engine import TOLERANCE, Engine
+from core.providers.engine import BASE, TOLERANCE, Engine
 from core.providers.loading import fingerprint_of, in_few_bits
 from core.providers.remote import first_line
 
@@ -46,6 +50,51 @@ class Adapter:
         return cls(folder, digest.hexdigest()[:16])
 
 
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A and B of every layer that an adapter changes, by the layer's path in the base, and how strong they are."""
+
+    rank: int
+    alpha: float
+    stabilised: bool
+    layers: dict[str, tuple[Any, Any]] = field(repr=False)
+    config: Any = field(repr=False)
+
+    @classmethod
+    def read(cls, adapter: Adapter) -> Weights | None:
+        """None for an adapter whose strength differs from layer to layer, or that can't be read: PEFT has to say why.
+
+        Raises ProviderError when its files are others than when the adapter was read.
+        """
+        from peft import LoraConfig
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            config = LoraConfig.from_pretrained(adapter.folder)
+            tensors = load_file(str(Path(adapter.folder) / WEIGHTS))
+        except (OSError, ValueError, TypeError, SafetensorError):
+            config = None
+        if Adapter.read(adapter.folder).name != adapter.name:
+            raise ProviderError(f"the adapter {adapter.folder} has changed on disk since it was connected: connect it again")
+        if config is None or config.rank_pattern or config.alpha_pattern or config.fan_in_fan_out:
+            return None
+        config.inference_mode = True
+        halves: dict[str, dict[str, Any]] = {}
+        for key, tensor in tensors.items():
+            path, _, which = key.removeprefix("base_model.model.").removesuffix(".weight").rpartition(".")
+            halves.setdefault(path, {})[which] = tensor
+        if any(found.keys() != {"lora_A", "lora_B"} or found["lora_A"].shape[0] != config.r for found in halves.values()):
+            return None
+        layers = {path: (_linear(found["lora_A"]), _linear(found["lora_B"])) for path, found in halves.items()}
+        return cls(config.r, config.lora_alpha, bool(config.use_rslora), layers, config)
+
+    @property
+    def scaling(self) -> float:
+        """By what B A is multiplied."""
+        return self.alpha / (math.sqrt(self.rank) if self.stabilised else self.rank)
+
+
 class Adapters:
     """At most `limit` at once, the least recently used leave; one that rows are being written with stays."""
 
@@ -54,6 +103,7 @@ class Adapters:
         self._engine = engine
         self._few_bits = in_few_bits(engine.model)
         self._loaded: OrderedDict[str, Adapter] = OrderedDict()
+        self._plain: dict[tuple[int, ...], list[float]] = {}
 
     @property
     def names(self) -> list[str]:
@@ -65,16 +115,42 @@ class Adapters:
         if adapter.name in self._loaded:
             self._loaded.move_to_end(adapter.name)
             return True
-        idle = [name for name in self._loaded if not self._engine.serves(name)]
+        pieces = self.bringing(adapter)
+        while True:
+            try:
+                next(pieces)
+            except StopIteration as end:
+                return end.value is not None
+
+    def bringing(
+        self, adapter: Adapter, weights: Weights | None = None, prompt: Sequence[int] = PROOF
+    ) -> Generator[None, None, list[float] | None]:
+        """The same in pieces, between which rows may go on. Returns what it answers to `prompt`, the first 64 logits; None without room."""
+        engine, prompt = self._engine, list(prompt)
+        if adapter.name in self._loaded:
+            self._loaded.move_to_end(adapter.name)
+            return engine.probe(prompt, adapter.name)
+        idle = [name for name in self._loaded if not engine.serves(name)]
         leaving = len(self._loaded) + 1 - self.limit
         if leaving > len(idle):
-            return False
-        if Adapter.read(adapter.folder).name != adapter.name:
-            raise ProviderError(f"the adapter {adapter.folder} has changed on disk since it was connected: connect it again")
-        self._load(adapter)
+            return None
+        if weights is None:
+            weights = Weights.read(adapter)
+            yield
+        if tuple(prompt) not in self._plain:
+            self._plain[tuple(prompt)] = engine.probe(prompt)
+            yield
+        places = self._places(weights)
+        if weights is not None and places:
+            self._hang_in(adapter, weights, places)
+            found = self._answers(adapter, prompt)
+        else:
+            found = yield from self._load(adapter, prompt)
         for name in idle[: max(leaving, 0)]:
-            self._delete(name)
-        return True
+            yield
+            if name in self._loaded and not engine.serves(name):
+                self._delete(name)
+        return found
 
     def fingerprint(self, adapter: Adapter, base: str) -> str:
         """That of the base with the adapter merged in; where weights are quantised and are not merged, of both names."""
@@ -82,11 +158,49 @@ class Adapters:
             return hashlib.sha256(f"{base} {adapter.name}".encode()).hexdigest()[:16]
         return fingerprint_of(_merged_tensors(self._engine.model.get_base_model(), adapter.name))
 
-    def _load(self, adapter: Adapter) -> None:
+    def _places(self, weights: Weights | None) -> dict[str, Any]:
+        """The layers that it changes, if PEFT has wrapped all of them before; else none."""
+        from peft import PeftModel
+        from peft.tuners.lora import Linear
+
+        model = self._engine.model
+        if weights is None or not isinstance(model, PeftModel):
+            return {}
+        base = model.get_base_model()
+        try:
+            places = {path: base.get_submodule(path) for path in weights.layers}
+        except AttributeError:
+            return {}
+        plain = all(type(place) is Linear and not place.fan_in_fan_out and not place.merged for place in places.values())
+        return places if plain and all(_has_room(places[path], *pair) for path, pair in weights.layers.items()) else {}
+
+    def _hang_in(self, adapter: Adapter, weights: Weights, places: dict[str, Any]) -> None:
+        """As PEFT's `update_layer` does it. No row is answered by it yet, so that the others notice nothing."""
+        from torch import nn
+
+        name = adapter.name
+        for path, place in places.items():
+            a, b = weights.layers[path]
+            device = place.get_base_layer().weight.device
+            place.r[name], place.lora_alpha[name], place.scaling[name] = weights.rank, weights.alpha, weights.scaling
+            place.use_rslora[name], place.use_dora[name], place.lora_bias[name] = weights.stabilised, False, False
+            place.lora_dropout[name] = nn.Identity()
+            place.lora_A[name], place.lora_B[name] = a.to(device), b.to(device)
+        self._engine.model.peft_config[name] = weights.config
+        self._loaded[name] = adapter
+
+    def _answers(self, adapter: Adapter, prompt: list[int]) -> list[float]:
+        """What it answers beside the base, which must answer as if there were no adapters."""
+        found, plain = self._beside(adapter.name, prompt)
+        if not _alike(plain, self._plain[tuple(prompt)]):
+            self._delete(adapter.name)
+            raise ProviderError(f"the base answers otherwise beside the adapter {adapter.folder} than alone")
+        return found
+
+    def _load(self, adapter: Adapter, prompt: list[int]) -> Generator[None, None, list[float]]:
         from peft import PeftModel
 
         model = self._engine.model
-        before = self._engine.probe(PROOF)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # peft reads a name that transformers is about to rename
@@ -98,21 +212,33 @@ class Adapters:
             raise ProviderError(f"can't load the adapter {adapter.folder}: {first_line(error)}") from error
         self._engine.model, self._engine.mixes = model.eval(), True
         self._loaded[adapter.name] = adapter
-        if not self._proven(adapter.name, before):
+        yield
+        found = self._answers(adapter, prompt)
+        yield
+        if not _alike(self._alone(adapter.name, prompt), found):
             self._delete(adapter.name)
             raise ProviderError(f"the adapter {adapter.folder} answers otherwise beside others than alone")
+        return found
 
-    def _proven(self, name: str, base: list[float]) -> bool:
-        """In a mixed batch the adapter must answer as when it is the only one, and the base as if there were none."""
+    def _beside(self, name: str, prompt: list[int]) -> tuple[list[float], list[float]]:
+        """The first 64 logits of an adapter and of the base, in one batch."""
+        import torch
+
+        engine = self._engine
+        ids = torch.tensor([prompt, prompt], device=engine.device)
+        with torch.inference_mode():
+            logits = engine.model(ids, use_cache=False, adapter_names=[name, BASE]).logits[:, -1, :64].float().tolist()
+        return logits[0], logits[1]
+
+    def _alone(self, name: str, prompt: list[int]) -> list[float]:
+        """Those of the adapter when it is the only one."""
         import torch
 
         engine, model = self._engine, self._engine.model
         model.set_adapter(name)
         with torch.inference_mode():
-            alone = model(torch.tensor([PROOF], device=engine.device), use_cache=False).logits[0, -1, :64].float().tolist()
-        mixed, plain = engine.probe(PROOF, name), engine.probe(PROOF)
-        scale = TOLERANCE * max(1e-9, max(alone) - min(alone))
-        return all(abs(x - y) <= scale for x, y in [*zip(alone, mixed, strict=True), *zip(base, plain, strict=True)])
+            alone: list[float] = model(torch.tensor([prompt], device=engine.device), use_cache=False).logits[0, -1, :64].float().tolist()
+        return alone
 
     def _delete(self, name: str) -> None:
         del self._loaded[name]
@@ -120,6 +246,28 @@ class Adapters:
             self._engine.model.set_adapter(next(reversed(self._loaded)))  # the active one can't leave without a warning
         self._engine.model.delete_adapter(name)
         self._engine.prefixes.forget(name)
+
+
+def _alike(one: Sequence[float], other: Sequence[float]) -> bool:
+    scale = TOLERANCE * max(1e-9, max(other) - min(other))
+    return all(abs(x - y) <= scale for x, y in zip(one, other, strict=True))
+
+
+def _linear(weight: Any) -> Any:
+    """A layer with these weights, in full precision as PEFT has it; without the weights that its constructor would draw."""
+    from torch import nn
+
+    layer = nn.Linear.__new__(nn.Linear)
+    nn.Module.__init__(layer)
+    layer.out_features, layer.in_features = weight.shape
+    layer.weight = nn.Parameter(weight.float() if weight.dtype.itemsize < 4 else weight, requires_grad=False)
+    layer.register_parameter("bias", None)
+    layer.training = False
+    return layer
+
+
+def _has_room(place: Any, a: Any, b: Any) -> bool:
+    return bool(a.in_features == place.in_features and b.out_features == place.out_features)
 
 
 def why_not_mixed(folder: str, base: Any) -> str | None:

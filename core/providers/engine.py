@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 from core.errors import ProviderError
 from core.providers.draw import Drawn, draw, seed_of, uniform
 from core.providers.fused import fuse
+from core.providers.fused_lora import Loras
 from core.providers.prefixes import Node, PrefixCache, stems
 from core.providers.slots import SlotCache
 from core.providers.texts import Texts
@@ -99,6 +100,7 @@ class Engine:
         self._last = torch.zeros(rows, dtype=torch.long, device=self.device)
         self._cache = SlotCache(config.num_hidden_layers, rows, self.device)
         self._fused = fuse(model, kinds_of(config))
+        self._loras = self._fused and Loras(self._fused, kinds_of(config), self._base, self.probe, TOLERANCE)
         self._memory = free_memory(self.device) // 2
         self._texts = Texts(tokenizer)
         self._prove()
@@ -265,11 +267,12 @@ class Engine:
 
     def _forward(self, ids: torch.Tensor, positions: torch.Tensor, filled: int, adapters: Sequence[str | None], last: Any) -> torch.Tensor:
         """The logits of token `last` of each row (rows, vocabulary). `filled` is 0 for fresh prompts, which see themselves alone."""
-        if self._fused and not self.mixes:
+        mixed = self._loras.of(adapters) if self._loras and any(adapters) else None
+        if self._fused and (mixed or not any(adapters)):
             seen = filled or ids.shape[1]
             plain = not filled or int(positions.min()) + 1 == filled  # the causal triangle, or rows of one length
             masks = {k: None if plain and (w is None or w >= seen) else self._mask(positions, seen, w) for k, w in self._reach.items()}
-            return self._fused(ids, self._cache, positions, masks, last)
+            return self._fused(ids, self._cache, positions, masks, last, mixed)
         options = self._adapters(adapters)
         ends, places = None, last
         if filled:
@@ -282,6 +285,10 @@ class Engine:
             places = torch.full((len(ids),), -1, device=self.device)
         logits: torch.Tensor = out.logits[torch.arange(len(ids), device=self.device), places].float()
         return logits
+
+    def _base(self) -> Any:
+        """The model itself, without what PEFT has put around it."""
+        return self.model.get_base_model() if self.mixes else self.model
 
     def _adapters(self, names: Sequence[str | None]) -> dict[str, Any]:
         """Who answers each row, told to a model that has adapters."""

@@ -6,6 +6,8 @@ writes the same cache as the model, to which it is equal but for the last digits
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +18,10 @@ from core.providers.slots import SlotCache
 
 MODELS = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 ROTATIONS = ("default", "linear", "llama3")  # those that are the same however long the text is
+NO_PAIRS = (None, None, None, None)
 _Matrix = tuple[torch.Tensor, torch.Tensor | None]
 _Scale = tuple[torch.Tensor, float]
+Pair = tuple[torch.Tensor, torch.Tensor, int]  # A (inputs, ranks) and B (ranks, outputs) of some adapters, and who owns the ranks
 MOST = 100_000_000  # parameters: the matrices are copies, and in larger models the calls are cheap beside the sums
 
 
@@ -34,6 +38,27 @@ class _Layer:
     down: _Matrix
 
 
+class Mixed:
+    """The adapters of the rows of a batch: pairs for the four matrices of each layer, and at the end for the head.
+
+    `owners` give for each rank the number of its adapter, `index` for each row the number of the one that answers it, -1 for the base;
+    None where a single one answers all.
+    """
+
+    def __init__(self, pairs: list[list[Pair | None]], owners: list[torch.Tensor], index: torch.Tensor | None) -> None:
+        self.pairs, self._owners, self._index = pairs, owners, index
+        self._shut: dict[int, list[torch.Tensor | None]] = {}
+
+    def shut(self, tokens: int) -> list[torch.Tensor | None]:
+        """By owners: which ranks are not those of a row, (rows * tokens, ranks); None where all are."""
+        if tokens not in self._shut:
+            index = self._index
+            rows = None if index is None else index.repeat_interleave(tokens)[:, None]
+            self._shut = {1: self._shut[1]} if 1 in self._shut else {}  # of prompts, each has a length of its own
+            self._shut[tokens] = [None if rows is None else rows != owner for owner in self._owners]
+        return self._shut[tokens]
+
+
 class Fused:
     """Made by `fuse`. Its weights are those that the model had then."""
 
@@ -48,17 +73,26 @@ class Fused:
         self._table = self._rotations(64)
 
     def __call__(
-        self, ids: torch.Tensor, cache: SlotCache, positions: torch.Tensor, masks: dict[str, torch.Tensor | None], ends: torch.Tensor | None
+        self,
+        ids: torch.Tensor,
+        cache: SlotCache,
+        positions: torch.Tensor,
+        masks: dict[str, torch.Tensor | None],
+        ends: torch.Tensor | None,
+        mixed: Mixed | None = None,
     ) -> torch.Tensor:
         """Logits (rows, vocabulary) after the last token of each row, or after token `ends` of it.
 
         ids, positions: (rows, tokens); masks: by the kind of layer, (rows, 1, tokens, seen), None for causal.
+        `mixed` are the adapters that answer the rows.
         """
         rows, tokens = ids.shape
+        shut = mixed.shut(tokens) if mixed else []
+        pairs: Iterable[Sequence[Pair | None]] = mixed.pairs if mixed else itertools.repeat(NO_PAIRS, len(self._layers))
         cos, sin = self._turns(positions, cache.capacity)
         hidden = functional.embedding(ids.reshape(-1), self._embed)
-        for layer, slots in zip(self._layers, cache.layers, strict=True):
-            x = _times(_normed(hidden, layer.before), layer.qkv).view(rows, tokens, -1, self._size)
+        for layer, slots, (qkv, out, gate_up, down, *_) in zip(self._layers, cache.layers, pairs, strict=True):
+            x = _times(_normed(hidden, layer.before), layer.qkv, None, qkv, shut).view(rows, tokens, -1, self._size)
             queries_keys, values = x[:, :, : self._heads + self._kv_heads], x[:, :, self._heads + self._kv_heads :]
             if layer.norms:
                 parts = queries_keys[:, :, : self._heads], queries_keys[:, :, self._heads :]
@@ -75,13 +109,14 @@ class Fused:
                 scale=layer.scaling,
                 enable_gqa=self._heads != self._kv_heads,
             )
-            hidden = _times(x.transpose(1, 2).reshape(rows * tokens, -1), layer.out, hidden)
-            gate, up = _times(_normed(hidden, layer.after), layer.gate_up).chunk(2, dim=-1)
-            hidden = _times(functional.silu(gate) * up, layer.down, hidden)
+            hidden = _times(x.transpose(1, 2).reshape(rows * tokens, -1), layer.out, hidden, out, shut)
+            gate, up = _times(_normed(hidden, layer.after), layer.gate_up, None, gate_up, shut).chunk(2, dim=-1)
+            hidden = _times(functional.silu(gate) * up, layer.down, hidden, down, shut)
         if tokens > 1:
             last = torch.full((rows,), tokens - 1) if ends is None else ends
             hidden = hidden[torch.arange(rows) * tokens + last]
-        return _times(_normed(hidden, self._norm), self._head)
+        head = mixed.pairs[-1][-1] if mixed else None
+        return _times(_normed(hidden, self._norm), self._head, None, head, mixed.shut(1) if mixed and head else [])
 
     def _turns(self, positions: torch.Tensor, capacity: int) -> tuple[torch.Tensor, torch.Tensor]:
         if capacity > self._table[0].shape[0]:
@@ -153,7 +188,17 @@ def _normed(x: torch.Tensor, norm: _Scale) -> torch.Tensor:
     return functional.layer_norm(torch.cat([x, -x], dim=-1), weight.shape, weight, None, epsilon)[..., : x.shape[-1]]
 
 
-def _times(x: torch.Tensor, matrix: _Matrix, plus: torch.Tensor | None = None) -> torch.Tensor:
+def _times(
+    x: torch.Tensor,
+    matrix: _Matrix,
+    plus: torch.Tensor | None = None,
+    pair: Pair | None = None,
+    shut: Sequence[torch.Tensor | None] = (),
+) -> torch.Tensor:
     weight, bias = matrix
     total = torch.mm(x, weight) if plus is None else torch.addmm(plus, x, weight)
+    if pair is not None:
+        down, up, owner = pair
+        inner, closed = torch.mm(x, down), shut[owner]
+        total.addmm_(inner if closed is None else inner.masked_fill_(closed, 0.0), up)
     return total if bias is None else total.add_(bias)

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from core.errors import ProviderError, RatchetError
 from core.providers.adapters import Adapter, Adapters
 from core.providers.engine import PREFIX_BYTES, Engine, Job
+
+_T = TypeVar("_T")
+Pieces = Generator[None, None, _T]
 
 
 @dataclass(eq=False, slots=True)
@@ -72,6 +77,8 @@ class Host:
         self._waiting: list[Ticket] = []
         self._running: dict[int, Ticket] = {}
         self._calls: list[tuple[Callable[[], Any], Future[Any]]] = []
+        self._works: deque[tuple[Pieces[Any], Future[Any]]] = deque()
+        self._steps: deque[float] = deque(maxlen=8)  # seconds
         self._held: dict[asyncio.AbstractEventLoop, list[Ticket]] = {}
         self._thread = threading.Thread(target=self._serve, name=f"engine {name}", daemon=True)
         self._thread.start()
@@ -108,6 +115,16 @@ class Host:
             if self.ended:
                 raise self.ended
             self._calls.append((function, future))
+            self.turn.notify_all()
+        return future.result()
+
+    def work(self, pieces: Pieces[_T]) -> _T:
+        """What the generator returns or raises. It goes on between two steps, for about as long as a step takes: rows wait no longer."""
+        future: Future[_T] = Future()
+        with self.turn:
+            if self.ended:
+                raise self.ended
+            self._works.append((pieces, future))
             self.turn.notify_all()
         return future.result()
 
@@ -172,9 +189,14 @@ class Host:
         try:
             while self._wait():
                 self._answer_calls()
+                self._go_on()
                 self._drop()
                 self._admit()
-                self._tell([self._running.pop(id(job)) for job in self.engine.step()])
+                started, busy = time.perf_counter(), self.engine.busy
+                finished = self.engine.step()
+                if busy:
+                    self._steps.append(time.perf_counter() - started)
+                self._tell([self._running.pop(id(job)) for job in finished])
         except BaseException as error:  # noqa: BLE001  every waiting client must hear of it, whatever it was
             self._end(ProviderError(f"{self.name} failed while decoding: {error}"))
         with self.turn:
@@ -187,12 +209,12 @@ class Host:
 
         def is_due() -> bool:
             waiting = any(ticket.dropped for ticket in self._running.values())
-            return bool(self.ended or self._calls or self._waiting or waiting or self.engine.busy)
+            return bool(self.ended or self._calls or self._works or self._waiting or waiting or self.engine.busy)
 
         with self.turn:
             self.turn.wait_for(is_due)
             if not self.turn.wait_for(
-                lambda: self.ended or self._calls or all(s.asked or s.late for s in self.sessions), timeout=self._patience()
+                lambda: self.ended or self._calls or self._works or all(s.asked or s.late for s in self.sessions), timeout=self._patience()
             ):
                 for session in self.sessions:
                     session.late = not session.asked  # not waited for again until it comes back
@@ -206,6 +228,32 @@ class Host:
                 future.set_result(function())
             except Exception as error:  # noqa: BLE001  it belongs to the caller
                 future.set_exception(error)
+
+    def _go_on(self) -> None:
+        """With what is done in pieces: to its end when nobody waits, else until about a step's time has passed."""
+        until = time.perf_counter() + min(self._steps, default=0.0)
+        while self._works:
+            self._do_piece()
+            if (self.engine.busy or self._waiting) and time.perf_counter() >= until:
+                break
+
+    def _do_piece(self) -> None:
+        pieces, future = self._works[0]
+        try:
+            next(pieces)
+            return
+        except StopIteration as end:
+            future.set_result(end.value)
+        except Exception as error:  # noqa: BLE001  it belongs to the caller
+            future.set_exception(error)
+        with self.turn:
+            self._works.popleft()
+
+    def _has(self, adapter: Adapter) -> bool:
+        """It is loaded, now if it was not. False without room. What is being loaded in pieces comes first."""
+        while self._works and adapter.name not in self.adapters.names:
+            self._do_piece()
+        return self.adapters.bring(adapter)
 
     def _drop(self) -> None:
         """Take out the rows of those who have gone."""
@@ -227,7 +275,7 @@ class Host:
             try:
                 if ticket.dropped:
                     done.append(ticket)
-                elif ticket.adapter and not self.adapters.bring(ticket.adapter):
+                elif ticket.adapter and not self._has(ticket.adapter):
                     with self.turn:  # those behind wait too, or it might wait for ever
                         self._waiting += arrived[place:]
                     break
@@ -266,9 +314,10 @@ class Host:
     def _refuse_all(self, reason: ProviderError) -> None:
         for ticket in [*self._waiting, *self._running.values()]:
             self._fail(ticket, reason)
-        for _, future in self._calls:
+        for _, future in [*self._calls, *self._works]:
             future.set_exception(reason)
         self._waiting, self._running, self._calls = [], {}, []
+        self._works.clear()
 
     def _fail(self, ticket: Ticket, reason: RatchetError) -> None:
         future = ticket.future

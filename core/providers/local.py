@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -36,7 +36,7 @@ from core.types import Message, Reply, Request, Usage
 if TYPE_CHECKING:
     from core.providers.adapters import Adapter
     from core.providers.engine import Job
-    from core.providers.host import Host
+    from core.providers.host import Host, Pieces
 
 __all__ = ["EMBEDDED_DIRECTORY", "PROBE", "LocalModel", "base_of", "connect", "connect_embedded", "fingerprint", "is_adapter", "load"]
 
@@ -45,6 +45,7 @@ _T = TypeVar("_T")
 
 PATIENCE = 2.0
 PROBE = "Solve 17*6+23"
+CHAT_TEMPLATE = "chat_template.jinja"
 LARGE = 100_000_000  # parameters, from which on a copy of the base for every adapter costs more than mixing them
 
 _shared: dict[_Kind, tuple[Host, str]] = {}
@@ -122,18 +123,21 @@ class LocalModel:
         weights: str | None = None,
         tokenizer: Any = None,
         reflects: bool = True,
+        probed: list[float] | None = None,
     ) -> None:
-        """`weights` is the fingerprint of what answers, where it is known."""
+        """`weights` is the fingerprint of what answers, where it is known; `probed` what `probe` found a moment ago."""
         self.name = name
         self.host = host
         self.reflects = reflects
         self.tokenizer = tokenizer or host.tokenizer
         self.fingerprint: str | None = weights or fingerprint(host.engine.model)
+        self.probed = probed
         self._adapter = adapter
+        self._fresh = probed is not None
         self._closed = False
         self._encode("")  # switches off the padding that a tokenizer file may ask for
         self._longest_token = max(map(len, self.tokenizer.get_vocab()))
-        self._render = lru_cache(maxsize=4096)(self._render_uncached)
+        self._render = lru_cache(maxsize=4096)(partial(_rendered, self.tokenizer))
         host.join(self)
 
     async def complete(self, request: Request) -> Reply:
@@ -158,8 +162,17 @@ class LocalModel:
         return self.host.session()
 
     def probe(self) -> list[float]:
-        """The logits of this model on a fixed prompt: what it does, as opposed to what it is called."""
+        """The logits of this model on a fixed prompt: what it does, as opposed to what it is called.
+
+        The first call after its adapter was loaded gives what was found then; `probed` is what was found last.
+        """
         self._check_open()
+        if self.probed is None or not self._fresh:
+            self.probed = self._probe()
+        self._fresh = False
+        return self.probed
+
+    def _probe(self) -> list[float]:
         prompt = list(self._render((Message("user", PROBE),)))
         if self._adapter is None:
             found: list[float] = self.host.call(lambda: self.host.engine.probe(prompt))
@@ -194,13 +207,6 @@ class LocalModel:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
-    def _render_uncached(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
-        turns = [{"role": m.role, "content": m.content} for m in messages]
-        if not getattr(self.tokenizer, "chat_template", None):
-            text = "\n\n".join(m.content for m in messages) + "\n\n"
-            return tuple(self.tokenizer(text)["input_ids"])
-        return tuple(self.tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"])
-
 
 def _join(kind: _Kind, path: str, name: str) -> LocalModel | None:
     """A client of the base that is loaded already. None when there is none, or when the adapter can't be mixed with others."""
@@ -215,12 +221,31 @@ def _join(kind: _Kind, path: str, name: str) -> LocalModel | None:
     if not _mixes(path, host.engine.model):
         return None
     adapter = Adapter.read(path)
+    tokenizer = host.tokenizer if _has_no_tokenizer(path, kind.base) else load_tokenizer(path)
     try:
-        weights = _with_room(host, adapter, lambda loaded: host.adapters.fingerprint(loaded, base))
+        weights, probed = _brought(host, adapter, base, list(_rendered(tokenizer, (Message("user", PROBE),))))
     except ProviderError as error:
         log.warning("%s: it is merged into a base of its own", error)
         return None
-    return LocalModel(host, name, adapter=adapter, weights=weights, tokenizer=load_tokenizer(path), reflects=_reflects(path))
+    return LocalModel(host, name, adapter=adapter, weights=weights, tokenizer=tokenizer, reflects=_reflects(path), probed=probed)
+
+
+def _brought(host: Host, adapter: Adapter, base: str, prompt: list[int]) -> tuple[str, list[float]]:
+    """The fingerprint of the base with that adapter, and what it answers to `prompt`. Rows of others go on meanwhile."""
+    from core.providers.adapters import Weights
+
+    weights = Weights.read(adapter)
+
+    def pieces() -> Pieces[tuple[str, list[float]] | None]:
+        probed = yield from host.adapters.bringing(adapter, weights, prompt)
+        yield
+        if probed is None or adapter.name not in host.adapters.names:  # no room, or it had to make room for others
+            return None
+        return host.adapters.fingerprint(adapter, base), probed
+
+    while (found := host.work(pieces())) is None:
+        time.sleep(0.02)
+    return found
 
 
 def _with_room(host: Host, adapter: Adapter, use: Callable[[Adapter], _T]) -> _T:
@@ -232,18 +257,38 @@ def _with_room(host: Host, adapter: Adapter, use: Callable[[Adapter], _T]) -> _T
         time.sleep(0.02)
 
 
+def _rendered(tokenizer: Any, messages: tuple[Message, ...]) -> tuple[int, ...]:
+    turns = [{"role": m.role, "content": m.content} for m in messages]
+    if not getattr(tokenizer, "chat_template", None):
+        text = "\n\n".join(m.content for m in messages) + "\n\n"
+        return tuple(tokenizer(text)["input_ids"])
+    return tuple(tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"])
+
+
 def _mixes(path: str, base: Any) -> bool:
     """True when the adapter can share that base: plain LoRA, and the tokenizer of the base."""
     from core.providers.adapters import why_not_mixed
 
     model = base.get_base_model() if hasattr(base, "get_base_model") else base
     reason = why_not_mixed(path, model)
-    if not reason and (Path(path) / "tokenizer_config.json").is_file():
+    if not reason and not _has_no_tokenizer(path, base_of(path)):
         own, ours = load_tokenizer(path), load_tokenizer(base_of(path))
         reason = None if (own.get_vocab(), own.eos_token_id) == (ours.get_vocab(), ours.eos_token_id) else "it has a tokenizer of its own"
     if reason:
         log.info("%s can't share its base (%s): it is merged into a base of its own", path, reason)
     return reason is None
+
+
+def _has_no_tokenizer(path: str, base: str) -> bool:
+    """True when the adapter brings none, or the files of its base's: reading one takes longer than all the rest of an adapter."""
+    if not (Path(path) / "tokenizer_config.json").is_file():
+        return True
+    names = {file.name for place in (path, base) for file in Path(place).glob("*token*")} | {CHAT_TEMPLATE}
+    return all(_bytes(Path(path) / name) == _bytes(Path(base) / name) for name in names)
+
+
+def _bytes(file: Path) -> bytes | None:
+    return file.read_bytes() if file.is_file() else None
 
 
 def _host(weights: Any, tokenizer: Any, name: str, kind: _Kind) -> Host:

@@ -83,7 +83,7 @@ class EventLog:
     """Events into a file as they happen. One writer; what stands in the file outlives the process.
 
     A file that takes no more (a full disk) ends the log, with one warning, and never the search. So does an event that must not be
-    written: a log with something else in its place would be gone on with as another search, what stands before it is gone on with as it was.
+    written: with something else in its place the search would go on as another one; from what stands before it, it goes on as it was.
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any], may_write: Callable[[Event], bool] = lambda event: True) -> None:

@@ -1,17 +1,22 @@
-"""One turn of the ratchet, with a real training run and an evaluation that says what the test wants it to say."""
+"""Rounds of the loop: real datasets, training, registry and gate; a world that collects and evaluates as the test wants it to."""
 
 from __future__ import annotations
 
-import random
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sample_traces import failed, problems, solved
+from sample_traces import failed, problems, run_of, solved
 
-from core.types import Outcome, Split, Task, Verdict
-from finetune.adapters import read_manifest
+from core import slots
+from core.apps.loop import seconds_of
+from core.errors import ConfigError, TrainingError
+from core.types import Outcome, Split, Verdict
 from finetune.evaluation import Evaluation
-from finetune.loop import MIN_PAIRS, Turn, TurnPlan, build, turn
+from finetune.loop import STEPS, Loop, LoopPlan
+from logs.store import TraceStore
 
 pytestmark = [
     # peft asks transformers by a name that it is about to drop
@@ -19,108 +24,182 @@ pytestmark = [
     # torch, of a module of its own that trl imports
     pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning"),
 ]
-PLAN = TurnPlan(device="cpu")
-GATE = tuple(problem.task for problem in problems(20, split=Split.GATE))
-FRESH = [attempt for p in problems(MIN_PAIRS) for attempt in (solved(p), failed(p))]
+PLAN = LoopPlan(learning_rate=4e-3, epochs=1.0, batch_size=16, device="cpu")
+HELD_OUT = {split: [problem.task for problem in problems(120, split=split)] for split in (Split.GATE, Split.REPORT)}
+TRAIN = problems(64)
 
 
-def evaluation(right: int, tasks: tuple[Task, ...] = GATE) -> Evaluation:
-    return Evaluation(tasks, tuple(i < right for i in range(len(tasks))), ("",) * len(tasks))
+class Interrupted(Exception):
+    """Ctrl-C, or the power."""
 
 
-def a_turn(folder: Path, candidate: int, told: list[str]) -> Turn:
-    def on_step(phase: str):
-        return lambda step, steps: told.append(f"{phase} {step}/{steps}")
+class Scripted:
+    """Collects 16 solved problems a round; each adapter solves `gain` tasks more than the base, by its version."""
 
-    def evaluate(adapter: str) -> Evaluation:
-        told.append(f"evaluate {Path(adapter).name}")
-        return evaluation(candidate)
+    def __init__(self, folder: Path, gains: dict[int, int], stop_after: str = "") -> None:
+        self.logs, self.gains, self.stop_after = folder / "logs", gains, stop_after
+        self.asked: list[str] = []
+        self.verdict = Verdict(Outcome.PASS, 1.0, "equal")
 
-    return turn(FRESH, [], "embedded", evaluation(8), evaluate, folder, PLAN, seed=0, on_step=on_step)
+    def tasks(self, split: Split) -> list[Any]:
+        return HELD_OUT[split]
+
+    def collect(self, number: int) -> dict[str, Any]:
+        self.asked.append(f"collect {number}")
+        with TraceStore(self.logs, redact=None) as store:
+            for problem in TRAIN[16 * (number - 1) : 16 * number]:
+                store.put(run_of(solved(problem), failed(problem)))
+            store.flush()
+        return {"tasks": 16}
+
+    def evaluate(self, spec: str, tasks: Any) -> Evaluation:
+        self.asked.append(f"evaluate {spec}")
+        version = int(spec.rpartition("@")[2]) if "@" in spec else 0
+        right = 40 + self.gains.get(version, 0)
+        return Evaluation(tuple(tasks), tuple(i < right for i in range(len(tasks))), ("Answer: 1",) * len(tasks))
+
+    def tell(self, number: int, step: str, values: Any) -> None:
+        if step == self.stop_after:
+            self.stop_after = ""
+            raise Interrupted
+
+    def progress(self, number: int, step: str) -> None:
+        return None
+
+
+def loop_in(folder: Path, world: Scripted, plan: LoopPlan = PLAN) -> Loop:
+    return Loop(plan, world, folder / "loop", where=world.logs, registry=folder / "adapters", now=lambda: 1_790_000_000.0)
 
 
 @pytest.fixture(scope="module")
-def promoted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Turn, list[str]]:
-    told: list[str] = []
-    return a_turn(tmp_path_factory.mktemp("loop") / "better", 20, told), told
+def two_rounds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Scripted]:
+    folder = tmp_path_factory.mktemp("rounds")
+    world = Scripted(folder, {1: 40, 2: 40})
+    loop_in(folder, world).run(2)
+    return folder, world
 
 
 @pytest.mark.slow
-def test_a_candidate_that_is_better_is_promoted(promoted: tuple[Turn, list[str]]):
-    done, _ = promoted
+def test_what_is_better_serves_and_what_is_as_good_does_not(two_rounds: tuple[Path, Scripted]):
+    folder, _ = two_rounds
+    slot = slots.read(folder / "adapters", "math")
 
-    assert done.promoted
-    assert done.reason.startswith("better by more than chance")
-    assert done.decision is not None
-    assert (done.decision.gained, done.decision.lost) == (12, 0)
-    assert done.decision.alpha == pytest.approx(0.05 / PLAN.looks)
-
-
-@pytest.mark.slow
-def test_a_turn_trains_both_ways_then_evaluates_and_says_where_its_time_went(promoted: tuple[Turn, list[str]]):
-    done, told = promoted
-
-    phases = [line.split()[0] for line in told]
-    assert phases == sorted(phases, key=["sft", "dpo", "evaluate"].index)
-    assert set(phases) == {"sft", "dpo", "evaluate"}
-    assert set(done.phases) == {"build", "sft", "dpo", "evaluate"}
-    assert (done.rows, done.pairs) == (MIN_PAIRS, MIN_PAIRS)
+    assert (slot.champion, slot.previous, slot.epoch) == ("math@1", None, 2)
+    first, second = (json.loads((folder / "loop" / "rounds" / name / "state.json").read_text()) for name in ("001", "002"))
+    assert list(first) == list(STEPS)
+    assert (first["gate"]["verdict"], second["gate"]["verdict"]) == ("promote", "reject")
+    assert second["evaluate"]["champion"] == "adapter:math@1"
+    assert second["gate"]["look"] == 2
 
 
 @pytest.mark.slow
-def test_the_adapter_of_a_turn_is_registered_with_the_traces_behind_it(promoted: tuple[Turn, list[str]]):
-    done, _ = promoted
-    assert done.adapter is not None
+def test_later_rounds_learn_from_all_that_was_collected(two_rounds: tuple[Path, Scripted]):
+    folder, _ = two_rounds
 
-    manifest = read_manifest(done.adapter)
+    rows = [json.loads((folder / "loop" / "rounds" / name / "state.json").read_text())["build"]["sft"]["rows"] for name in ("001", "002")]
 
-    assert manifest.trainer == "sft+dpo"
-    assert set(manifest.trace_ids) == {trace.id for trace in FRESH}
-    assert manifest.fingerprint == done.metrics["fingerprint"]
-    assert not (done.adapter / "ref").exists()
+    assert rows == [16, 32]
 
 
 @pytest.mark.slow
-def test_a_candidate_that_is_not_better_is_kept_but_not_promoted(tmp_path: Path):
-    done = a_turn(tmp_path / "same", 8, [])
+def test_nobody_is_evaluated_twice_on_the_same_tasks(two_rounds: tuple[Path, Scripted]):
+    _, world = two_rounds
 
-    assert not done.promoted
-    assert done.reason == "not better: 0 gained, 0 lost"
-    assert done.adapter is not None
-    assert read_manifest(done.adapter).trainer == "sft+dpo"
-
-
-@pytest.mark.parametrize("verdict", [Outcome.FAIL, Outcome.ABSTAIN])
-def test_without_verified_traces_there_is_no_adapter_and_the_turn_says_why(verdict: Outcome, tmp_path: Path):
-    unverified = [solved(p, verdict=Verdict(verdict, None, "")) for p in problems(5)]
-
-    def evaluate(adapter: str) -> Evaluation:
-        raise AssertionError(f"there is nothing to evaluate in {adapter}")
-
-    done = turn(unverified, [], "embedded", evaluation(8), evaluate, tmp_path / "none", PLAN, seed=0)
-
-    assert (done.adapter, done.decision, done.evaluation, done.promoted) == (None, None, None, False)
-    assert done.reason == "no verified traces to train on"
-    assert {s.name: s.dropped for s in done.funnel.sieves}["not verified"] == 5
-    assert not (tmp_path / "none").exists()
+    assert sorted(name for name in world.asked if name.startswith("evaluate")) == sorted(
+        [f"evaluate {spec}" for spec in ("embedded", "adapter:math@1", "adapter:math@2")] * 2  # gate and report
+    )
 
 
-def test_earlier_traces_are_replayed_in_rows_but_not_in_pairs():
-    fresh, past = problems(5), problems(9)[5:]
-    attempts = [attempt for p in past for attempt in (solved(p), solved(p, "terse"), failed(p))]
+@pytest.mark.slow
+def test_the_reports_say_what_was_decided_and_why(two_rounds: tuple[Path, Scripted]):
+    folder, _ = two_rounds
+    page, first = (folder / "loop" / "report.md").read_text(), (folder / "loop" / "rounds" / "001" / "round.md").read_text()
 
-    rows, pairs, funnel = build([solved(p) for p in fresh], attempts, PLAN.replace(replay=3), random.Random(0))
+    assert "2 rounds, 1 promotions" in page
+    assert "`slot:math` is served by `adapter:math@1`" in page
+    assert (folder / "loop" / "rounds.png").read_bytes().startswith(b"\x89PNG")
+    assert "| not verified | 32 | 16 |" in first
+    assert "40 tasks only the candidate solves, 0 only the champion" in first
 
-    assert [row.task_id for row in rows[:5]] == [p.task.id for p in fresh]
-    assert len({row.task_id for row in rows[5:]} & {p.task.id for p in past}) == len(rows[5:]) == 3
-    assert pairs == []
-    assert funnel.came == funnel.left == 5
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", ["build", "train", "register", "gate", "swap"])
+def test_a_round_that_was_broken_off_goes_on_where_it_stopped(step: str, two_rounds: tuple[Path, Scripted], tmp_path: Path):
+    done, _ = two_rounds
+    if step in ("register", "gate", "swap"):  # the costly steps are taken from a loop that has made them
+        shutil.copytree(done / "loop" / "rounds" / "001" / "adapter", tmp_path / "loop" / "rounds" / "001" / "adapter")
+    world = Scripted(tmp_path, {1: 40}, stop_after=step)
+
+    with pytest.raises(Interrupted):
+        loop_in(tmp_path, world).run(1)
+    [found] = loop_in(tmp_path, world).run(1)
+
+    assert found.done
+    assert found.promoted
+    assert world.asked.count("collect 1") == 1
+    assert slots.read(tmp_path / "adapters", "math").champion == "math@1"
+    registry = loop_in(tmp_path, world).registry
+    assert [entry.what for entry in registry.history("math@1")] == ["add", "decide", "promote"]
 
 
-def test_held_out_traces_are_neither_learnt_nor_replayed():
-    held_out = [attempt for p in problems(6, split=Split.GATE) for attempt in (solved(p), failed(p))]
+@pytest.mark.slow
+def test_a_champion_that_came_in_between_is_compared_with(two_rounds: tuple[Path, Scripted], tmp_path: Path):
+    done, _ = two_rounds
+    shutil.copytree(done / "loop" / "rounds" / "001" / "adapter", tmp_path / "loop" / "rounds" / "001" / "adapter")
+    world = Scripted(tmp_path, {1: 40, 2: 70}, stop_after="gate")
+    with pytest.raises(Interrupted):
+        loop_in(tmp_path, world).run(1)
+    loop = loop_in(tmp_path, world)
+    other = loop.registry.add(done / "loop" / "rounds" / "002" / "adapter", "math", run="another's")
+    loop.registry.promote(other.reference, "math", force=True)
 
-    rows, pairs, funnel = build(held_out, held_out, PLAN, random.Random(0))
+    [found] = loop.run(1)
 
-    assert (rows, pairs) == ([], [])
-    assert funnel.sieves[0].dropped == len(held_out)
+    assert found.steps["evaluate"]["champion"] == "adapter:math@2"
+    assert not found.promoted
+    assert slots.read(tmp_path / "adapters", "math").champion == "math@2"
+
+
+def test_a_round_without_verified_traces_trains_nothing_and_says_why(tmp_path: Path):
+    class Unlucky(Scripted):
+        def collect(self, number: int) -> dict[str, Any]:
+            with TraceStore(self.logs, redact=None) as store:
+                for problem in TRAIN[:4]:
+                    store.put(run_of(failed(problem)))
+                store.flush()
+            return {"tasks": 4}
+
+    world = Unlucky(tmp_path, {})
+    [found] = loop_in(tmp_path, world).run(1)
+
+    assert set(found.steps) == {"collect", "build", "report"}
+    assert "most fell at 'not verified'" in found.steps["build"]["nothing"]
+    assert "nothing to train on" in (tmp_path / "loop" / "report.md").read_text()
+    assert slots.read(tmp_path / "adapters", "math").champion is None
+
+
+def test_a_folder_belongs_to_one_plan(tmp_path: Path):
+    loop_in(tmp_path, Scripted(tmp_path, {}))
+
+    with pytest.raises(TrainingError, match=r"learning_rate = 0\.004, not 0\.1"):
+        loop_in(tmp_path, Scripted(tmp_path, {}), PLAN.replace(learning_rate=0.1))
+
+
+def test_a_damaged_state_is_an_error_that_says_what_to_remove(tmp_path: Path):
+    loop = loop_in(tmp_path, Scripted(tmp_path, {}))
+    (tmp_path / "loop" / "rounds" / "001").mkdir(parents=True)
+    (tmp_path / "loop" / "rounds" / "001" / "state.json").write_text("{")
+
+    with pytest.raises(TrainingError, match="remove the folder of that round"):
+        loop.run(1)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("6h", 21_600), ("1.5d", 129_600)])
+def test_times_are_read(text: str, seconds: float):
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "6", "h", "0h", "-1h", "1 week"])
+def test_what_is_no_time_is_refused(text: str):
+    with pytest.raises(ConfigError, match="such as 6h"):
+        seconds_of(text)

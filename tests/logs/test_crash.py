@@ -1,4 +1,4 @@
-"""What survives `kill -9`. Run as a program, this file is the writer that gets killed."""
+"""What survives `kill -9`. Run as a program, this file starts the writers that get killed, one for each line it is sent."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 from sample_runs import a_run
@@ -24,15 +26,21 @@ from logs.store import TraceStore
 ROOT = Path(__file__).parents[2]
 RUNS_PER_LIFE = 100_000
 NODES = 60
+LIVES = 200
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
-def test_a_killed_writer_loses_nothing_acknowledged_and_leaves_no_partial_tree(tmp_path: Path) -> None:
+needs_a_unix = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork and no SIGKILL")
+
+
+@pytest.mark.slow
+@needs_a_unix
+def test_two_hundred_killed_writers_lose_nothing_acknowledged_and_leave_no_partial_tree(tmp_path: Path) -> None:
     rng = random.Random(os.urandom(8))
     acknowledged: set[int] = set()
 
-    for life in range(3):
-        acknowledged |= write_until_killed(tmp_path, life, rng.uniform(0.0, 0.1))
+    with writers(tmp_path) as (ask, told):
+        for life in range(LIVES):
+            acknowledged |= written_until_killed(ask, told, life, rng.uniform(0.0, 0.05))
 
     found = {run.seed: run for run in read_runs(tmp_path)}
     assert acknowledged
@@ -42,30 +50,40 @@ def test_a_killed_writer_loses_nothing_acknowledged_and_leaves_no_partial_tree(t
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+@needs_a_unix
 def test_a_store_is_written_on_after_a_kill(tmp_path: Path) -> None:
-    acknowledged = write_until_killed(tmp_path, 0, 0.05)
+    with writers(tmp_path) as (ask, told):
+        acknowledged = next(filter(None, (written_until_killed(ask, told, life, 0.1) for life in range(LIVES))))
 
     with TraceStore(tmp_path) as store:
-        store.put(a_run(RUNS_PER_LIFE))
+        store.put(a_run(LIVES * RUNS_PER_LIFE))
         store.flush()
 
     for number in (min(acknowledged), max(acknowledged)):
         assert read_run(tmp_path, a_run(number).id) == as_stored(number)
-    assert read_run(tmp_path, a_run(RUNS_PER_LIFE).id)
+    assert read_run(tmp_path, a_run(LIVES * RUNS_PER_LIFE).id)
 
 
-def write_until_killed(log_dir: Path, life: int, seconds: float) -> set[int]:
-    """The numbers that a writer called durable in so many seconds after the first of them."""
+@contextmanager
+def writers(log_dir: Path) -> Iterator[tuple[IO[str], IO[str]]]:
+    """Where to ask for a writer, and what the writers say."""
+    command = [sys.executable, __file__, str(log_dir)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, __file__, str(log_dir), str(life * RUNS_PER_LIFE)]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as writer:
-        assert writer.stdout is not None
-        first = writer.stdout.readline()
-        time.sleep(seconds)
-        writer.kill()
-        lines = first + writer.stdout.read()
-    return {int(number) for line in lines.splitlines(keepends=True) if line.endswith(b"\n") for number in line.split()}
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        yield program.stdin, program.stdout
+        program.stdin.close()
+
+
+def written_until_killed(ask: IO[str], told: IO[str], life: int, seconds: float) -> set[int]:
+    """The numbers that a writer called durable in so many seconds of its life."""
+    ask.write(f"{life * RUNS_PER_LIFE}\n")
+    ask.flush()
+    writer = int(told.readline())
+    time.sleep(seconds)
+    os.kill(writer, signal.SIGKILL)
+    return {int(number) for line in iter(told.readline, "dead\n") for number in line.split()}
 
 
 def as_stored(number: int) -> Run:
@@ -75,16 +93,21 @@ def as_stored(number: int) -> Run:
 
 def write_for_ever(log_dir: str, number: int) -> None:
     """Groups of one to five runs, each group told on a line of its own once it is durable."""
+    os.write(1, f"{os.getpid()}\n".encode())
     store = TraceStore(log_dir)
     while True:
         group = range(number, number + 1 + number % 5)
         for each in group:
             assert store.put(a_run(each, nodes=NODES))
         store.flush()
-        sys.stdout.write(" ".join(map(str, group)) + "\n")
-        sys.stdout.flush()
+        os.write(1, (" ".join(map(str, group)) + "\n").encode())
         number = group.stop
 
 
 if __name__ == "__main__":
-    write_for_ever(sys.argv[1], int(sys.argv[2]))
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            write_for_ever(sys.argv[1], int(line))
+        os.waitpid(child, 0)
+        os.write(1, b"dead\n")

@@ -277,22 +277,31 @@ def test_a_store_carried_over_a_fork_refuses_and_does_not_hang(tmp_path: Path) -
     assert [run.id for run in read_runs(tmp_path)] == ["run-000001"]
 
 
-def test_several_processes_write_one_file(tmp_path: Path) -> None:
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_eight_processes_write_one_file_and_none_is_locked_out(tmp_path: Path) -> None:
     program = """
-        import sys
+        import os, sys
         from logs.store import TraceStore
         from sample_runs import a_run
-        with TraceStore(sys.argv[1]) as store:
-            for number in range(30):
-                store.put(a_run(int(sys.argv[2]) + number))
-                store.flush()
-            print(store.dropped, store.last_error)
+        def write(first):
+            with TraceStore(sys.argv[1]) as store:
+                for number in range(first, first + 20):
+                    store.put(a_run(number))
+                    store.flush()
+            os.write(1, f"{store.dropped} {store.last_error}\\n".encode())
+            os._exit(0)
+        writers = []
+        for first in range(0, 8000, 1000):
+            if (writer := os.fork()) == 0:
+                write(first)
+            writers.append(writer)
+        for writer in writers:
+            os.waitpid(writer, 0)
     """
-    writers = [start_python(program, tmp_path, first) for first in (0, 1000, 2000)]
 
-    assert [writer.communicate()[0].strip() for writer in writers] == ["0 None"] * 3
-    assert len(list(read_runs(tmp_path))) == 90
-    assert read_run(tmp_path, "run-002029") == with_split(a_run(2029))
+    assert run_python(program, tmp_path).splitlines() == ["0 None"] * 8
+    assert len(list(read_runs(tmp_path))) == 160
+    assert read_run(tmp_path, "run-007019") == with_split(a_run(7019))
 
 
 def test_reading_goes_on_while_another_writes(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Where a trained adapter can be put to serve: this process, a vLLM server, an Ollama server."""
