@@ -3,7 +3,7 @@
 A good worker is trained on clean traces first, and answers new tasks; those traces are collected once and poisoned in seven ways. Naive:
 train on everything that claims to be verified, deploy whatever comes out. Ours: the fence around the held-out tasks, the sieve, the gate.
 Both start from the same worker, train with the same trainers and settings on as many rows, and are compared with it on the report split,
-which decides nothing.
+which decides nothing. About 15 minutes of one core, --quick about three.
 """
 
 from __future__ import annotations
@@ -268,7 +268,7 @@ def _points(change: float, worse: float) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0 when ours never fell by more than chance, else 1."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small sizes: two minutes, wide intervals")
+    parser.add_argument("--quick", action="store_true", help="small sizes: three minutes, wide intervals")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", help="numbers of the scenarios, from 0, with commas between them")
     parser.add_argument("--json", type=Path, help="write the figures there too")

@@ -184,7 +184,7 @@ def _killing(folder: Path) -> list[Figure]:
     found = {run.seed: (len(run.nodes), len(run.traces)) for run in read_runs(folder)}
     lost = len(acknowledged - found.keys())
     partial = sum(sizes != (60, 2) for sizes in found.values())
-    setup = {"kills": LIVES, "acknowledged": len(acknowledged)}
+    setup: dict[str, float] = {"kills": LIVES, "acknowledged": len(acknowledged)}
     return [
         figure("M2", "acknowledged runs lost to kill -9", [lost], "runs", "none", lost == 0, setup),
         figure("M2", "partial trees after kill -9", [partial], "trees", "none", partial == 0, setup),

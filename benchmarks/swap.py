@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -87,7 +88,7 @@ def _figures(seen: Seen, naive: int) -> list[Figure]:
 
 def _pause(steps: Sequence[tuple[float, float]], started: float, ended: float) -> float:
     """The longest time between two steps while a swap was under way."""
-    gaps = [after[0] - before[1] for before, after in zip(steps, steps[1:], strict=False) if after[0] >= started and before[1] <= ended]
+    gaps = [after[0] - before[1] for before, after in pairwise(steps) if after[0] >= started and before[1] <= ended]
     return max(gaps, default=0.0)
 
 
@@ -223,4 +224,3 @@ def _adapter(folder: Path, seed: int) -> Path:
     tuned.save_pretrained(folder)
     register(folder, domain="math", trainer="random", trace_ids=[], settings={}, metrics={}, device="cpu")
     return folder
-

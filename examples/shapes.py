@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("shapes.png"))
     parser.add_argument("--folder", type=Path, default=Path("shapes"), help="for the pictures and the model")
     parser.add_argument("--model", type=Path, help="draw with this one, and train nothing")
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     rng = random.Random(f"shapes/{args.seed}")

@@ -108,7 +108,7 @@ def page(kind: str, rows: int, sha256: str, funnel: Funnel, facts: Mapping[str, 
     lines.append(f"domains: {domains}")
     lines.append(f"held-out tasks that every row was compared with: {facts['held_out_tasks']}")
     if "said" in facts:
-        lines.append(f"said by people: {', '.join(f'{count} {name}' for name, count in facts['said'].items())}")
+        lines.append(f"said by people: {', '.join(f'{name} {count}' for name, count in facts['said'].items())}")
     if "labels" in facts:
         lines.append(f"labels: {facts['labels']['wanted']} wanted, {facts['labels']['unwanted']} unwanted")
     lines.append(f"characters of an answer: {_told(facts['characters'])}")

@@ -1,6 +1,6 @@
 """Train a small image model from pictures and captions, and have it draw what a prompt says. For small domains, from nothing.
 
-python -c "from finetune.diff import *; train_diffusion('pictures')"     # or with accelerate launch, on many devices
+A program that calls `train_diffusion` trains on several devices when it is started with `accelerate launch`.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def token_bytes(shape: Any, *, recompute: bool, on_gpu: bool) -> float:
     layer = 18 * hidden + 14 * width + 8 * inner if on_gpu else 4 * (4 * hidden + 6 * width + 4 * inner)
     kept = (2 * layers * hidden if on_gpu else 4 * layers * hidden) + layer if recompute else layers * layer
     logits = 0 if on_gpu else 16 * text.vocab_size
-    return 1.1 * (kept + logits + 4 * max(inner, hidden))
+    return float(1.1 * (kept + logits + 4 * max(inner, hidden)))
 
 
 def fitting_tokens(model: Any, config: TrainConfig, longest: int, rows: int) -> tuple[int, bool]:

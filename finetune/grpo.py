@@ -95,10 +95,6 @@ def grpo_trainer(train: Sequence[Prompt], held: Sequence[Prompt], config: TrainC
 
     gathered = whole_groups(config.batch_size, config.gradient_accumulation_steps, generation.num_generations)
     questions = config.batch_size * gathered // generation.num_generations
-    if questions > len(train):
-        raise TrainingError(f"a step takes {questions} questions and there are {len(train)}: reduce --batch-size or collect more")
-    if len(train) % questions:
-        log.info("%d of %d questions wait in each epoch, others in each: they fill no step", len(train) % questions, len(train))
     args = arguments(
         config.replace(gradient_accumulation_steps=gathered),
         max(1, int(len(train) // questions * config.epochs)),
@@ -113,6 +109,7 @@ def grpo_trainer(train: Sequence[Prompt], held: Sequence[Prompt], config: TrainC
         per_device_eval_batch_size=generation.num_generations,
         remove_unused_columns=False,
     )
+    _check_steps(questions * args.world_size, len(train))
     scored = Scored([*train, *held], reward)
     rows = [_example(place, row) for place, row in enumerate(scored.prompts)]
     with no_bars():
@@ -198,6 +195,14 @@ def whole_groups(batch_size: int, gathered: int, group: int) -> int:
     """How many batches make a step that holds whole groups only: at least `gathered`."""
     least = group // math.gcd(batch_size, group)
     return -(-gathered // least) * least
+
+
+def _check_steps(questions: int, there: int) -> None:
+    """`questions` are answered in a step of all processes; a step that can't be filled is dropped by the library."""
+    if questions > there:
+        raise TrainingError(f"a step takes {questions} questions and there are {there}: reduce --batch-size or collect more")
+    if there % questions:
+        log.info("%d of %d questions wait in each epoch, others in each: they fill no step", there % questions, there)
 
 
 def _check_room(trainer: Any, rows: Sequence[Mapping[str, Any]], config: TrainConfig, generation: Generation) -> None:

@@ -171,7 +171,7 @@ class _Join:
 
 def _least(size: int, bound: float) -> int:
     """The l of a set of that size."""
-    return 1 + ceil(bound * size - 1e-9) // 4
+    return 1 + ceil(bound * size - 1e-9) // 6
 
 
 def _prefix(size: int, bound: float) -> int:

@@ -26,6 +26,8 @@ def live(folder: Path, on_step: Progress | None) -> Any:
     """The trainer's callback. Files are written in place, so that `tail -f` keeps following them, and by the first process only."""
     from transformers import TrainerCallback
 
+    watcher: object = on_step
+
     class Live(TrainerCallback):  # type: ignore[misc]
         """trainer_state.json and a line of metrics.jsonl at every log."""
 
@@ -45,8 +47,8 @@ def live(folder: Path, on_step: Progress | None) -> Any:
             line = {"step": state.global_step, **(logs or {})}
             if speed := self._speed(line.get("num_tokens")):
                 line["tokens_per_second"] = round(speed, 1)
-                if isinstance(on_step, Paced):
-                    on_step.pace(speed)
+                if isinstance(watcher, Paced):
+                    watcher.pace(speed)
             with (folder / METRICS).open("a", encoding="utf-8") as journal:
                 journal.write(json.dumps(line) + "\n")
             started = time.monotonic()

@@ -36,12 +36,14 @@ from finetune.evaluations import Evaluations
 from finetune.gate import Decision, Looks, decisions, judge
 from finetune.plan import Plan
 from finetune.preference import train_dpo
-from finetune.round_report import write_report, write_round
+from finetune.round_report import outcome, write_report, write_round
 from finetune.rules import Rules
 from finetune.supervised import train_sft
 from finetune.training import Progress, TrainConfig
 from finetune.turn import MIN_PAIRS, Turn, TurnPlan, build, turn
+from logs import rounds
 from logs.place import Place
+from logs.rounds import keep_round
 
 __all__ = ["MIN_PAIRS", "Loop", "LoopPlan", "Round", "Turn", "TurnPlan", "World", "build", "turn"]
 
@@ -312,6 +314,9 @@ class Loop:
         write_round(there, number, now, self.plan.as_dict())
         earlier = [self.rounds_done(n) for n in range(1, number)]
         write_report(self.folder, [*earlier, now], self.plan.as_dict())
+        reference = done.get("register", {}).get("reference", "")
+        plain = json.loads(json.dumps(now, default=str))
+        keep_round(self.where, rounds.Round(self._name(), number, self.plan.slot, outcome(now), reference, plain, now["at"]))
         return {"page": str(there / "round.md")}
 
     def _claim(self) -> None:

@@ -61,7 +61,7 @@ def dpo_trainer(train: Sequence[Pair], held: Sequence[Pair], config: TrainConfig
         DPOConfig,
         beta=config.beta,
         precompute_ref_log_probs=True,
-        precompute_ref_batch_size=_at_once(train),
+        precompute_ref_batch_size=_at_once([*train, *held]),
         logging_first_step=True,
         **loss,
     )

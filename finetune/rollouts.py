@@ -33,8 +33,8 @@ from logs.redact import Redactor
 
 log = logging.getLogger(__name__)
 
-Trace = dict[str, Any]
-RewardFn = Callable[[Trace], Any]
+Rollout = dict[str, Any]
+RewardFn = Callable[[Rollout], Any]
 
 COLUMNS = (
     "id",
@@ -82,7 +82,7 @@ def collect_traces(
     config: RLConfig | None = None,
     *,
     settings: Settings | None = None,
-) -> list[Trace]:
+) -> list[Rollout]:
     """Each agent answers each task `max_iterations` times; `reward_fn` scores every answer; all of it goes to a CSV with a timestamp.
 
     A task is a dictionary with a `prompt` and anything else (`expected`, ...), which the reward function finds in
@@ -97,7 +97,7 @@ def collect_traces(
         raise ConfigError("reward_fn is asynchronous: give a plain function of a trace")
     folder = _folder(config.log_dir)
     models = _connected(hired, settings, config)
-    traces: dict[tuple[int, int, int], Trace] = {}
+    traces: dict[tuple[int, int, int], Rollout] = {}
     try:
         _run(_answered(asked, hired, models, config, traces))
         for place in sorted(traces):
@@ -153,7 +153,8 @@ def _folder(log_dir: str | Path | None) -> Path | None:
 
 def _connected(agents: Sequence[NPC], settings: Settings, config: RLConfig) -> dict[str, Model]:
     """One model for each name, however many agents use it."""
-    wide = settings.changed(REQUEST_CONCURRENCY=max(settings.REQUEST_CONCURRENCY, config.concurrency))
+    enough = config.concurrency <= settings.REQUEST_CONCURRENCY
+    wide = settings if enough else settings.changed(REQUEST_CONCURRENCY=config.concurrency)
     models: dict[str, Model] = {}
     try:
         for agent in agents:
@@ -195,7 +196,7 @@ async def _answered(
     agents: Sequence[NPC],
     models: Mapping[str, Model],
     config: RLConfig,
-    traces: dict[tuple[int, int, int], Trace],
+    traces: dict[tuple[int, int, int], Rollout],
 ) -> None:
     """Fill `traces`, by agent, task and sample. So many clients ask as there may be requests at once."""
     left = _jobs(asked, agents, models, config)
@@ -225,7 +226,7 @@ def _jobs(
                 yield (a, t), Job(agent, task, first, at_once)
 
 
-async def _attempts(job: Job, model: Model, config: RLConfig) -> list[Trace]:
+async def _attempts(job: Job, model: Model, config: RLConfig) -> list[Rollout]:
     agent, task = job.agent, job.asked
     sampling = Sampling(
         temperature=config.temperature if agent.temperature is None else agent.temperature,
@@ -239,7 +240,7 @@ async def _attempts(job: Job, model: Model, config: RLConfig) -> list[Trace]:
     return [_trace(job, model, job.first + i, completion, None) for i, completion in enumerate(reply.completions)]
 
 
-def _trace(job: Job, model: Model, sample: int, said: Completion | None, error: str | None) -> Trace:
+def _trace(job: Job, model: Model, sample: int, said: Completion | None, error: str | None) -> Rollout:
     return {
         "id": new_id(),
         "task_id": job.asked.id,
@@ -259,7 +260,7 @@ def _trace(job: Job, model: Model, sample: int, said: Completion | None, error: 
     }
 
 
-def _score(trace: Trace, reward_fn: RewardFn) -> None:
+def _score(trace: Rollout, reward_fn: RewardFn) -> None:
     if trace["error"] is not None:
         return
     try:
@@ -283,10 +284,10 @@ def known_reward(given: object) -> tuple[float | None, str | None]:
     return (value, None) if math.isfinite(value) else (None, f"reward_fn returned {value}")
 
 
-def _save(traces: Sequence[Trace], folder: Path, settings: Settings) -> None:
+def _save(traces: Sequence[Rollout], folder: Path, settings: Settings) -> None:
     """What was paid for is not lost because the disk is full: then it is only told."""
     clean = Redactor(personal=settings.REDACT_PERSONAL).plain if settings.REDACT else lambda value: value
-    rows = ([clean(trace[name]) for name in COLUMNS] for trace in traces)
+    rows = (tuple(clean({name: trace[name] for name in COLUMNS}).values()) for trace in traces)
     try:
         path = write_csv(folder / f"rl_traces_{datetime.now():%Y%m%d_%H%M%S_%f}.csv", COLUMNS, rows)
     except StoreError as error:
@@ -295,7 +296,7 @@ def _save(traces: Sequence[Trace], folder: Path, settings: Settings) -> None:
         log.info("%d traces in %s", len(traces), path)
 
 
-def _tell(traces: Sequence[Trace]) -> None:
+def _tell(traces: Sequence[Rollout]) -> None:
     """Warn of what is missing. Raises ProviderError when nothing was answered at all."""
     failed = [trace["error"] for trace in traces if trace["error"] is not None]
     if len(failed) == len(traces):

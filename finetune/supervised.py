@@ -54,10 +54,24 @@ def sft_trainer(train: Sequence[Row], held: Sequence[Row], config: TrainConfig, 
     model, tokenizer = peft_model(config)
     dress(tokenizer, style)
     check_stop_token(tokenizer)
-    sides = [[_tokens(tokenizer, row) for row in side] for side in (train, held or train[:1])]
-    lengths = [len(row["input_ids"]) for side in sides for row in side]
+    examples, compared = ([_tokens(tokenizer, row) for row in side] for side in (train, held or train[:1]))
+    lengths = [len(example["input_ids"]) for example in (*examples, *compared)]
     refuse_longer(lengths, config.max_length, getattr(model.config, "max_position_embeddings", None))
-    return token_level(model, tokenizer, *map(Dataset.from_list, sides), lengths[: len(train)], config, evaluated=bool(held))
+    sides = Dataset.from_list(examples), Dataset.from_list(compared)
+    return token_level(model, tokenizer, sides[0], sides[1], lengths[: len(train)], config, evaluated=bool(held), data_collator=collate)
+
+
+def collate(rows: Sequence[dict[str, list[int]]]) -> dict[str, Any]:
+    """Rows as tensors (rows, width), padded on the right. What pads is neither seen nor trained."""
+    import torch
+
+    width = max(len(row["input_ids"]) for row in rows)
+
+    def padded(key: str, fill: int) -> Any:
+        return torch.tensor([row[key] + [fill] * (width - len(row[key])) for row in rows])
+
+    mask = torch.tensor([[1] * len(row["input_ids"]) + [0] * (width - len(row["input_ids"])) for row in rows])
+    return {"input_ids": padded("input_ids", 0), "labels": padded("labels", -100), "attention_mask": mask}
 
 
 def token_level(

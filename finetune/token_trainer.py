@@ -32,6 +32,7 @@ def token_trainer() -> type[Any]:
 
         micro_tokens: int
         order: Order
+        control: Any
 
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
             return self.order

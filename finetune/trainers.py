@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from core.types import Trace
-from finetune.adapters import Manifest, register
+from finetune.adapters import Manifest, read_manifest, register
 from finetune.data import dpo_pairs, kto_rows, sft_rows
 from finetune.grpo import prompts_of, train_grpo, verified_reward
 from finetune.kto import train_kto
+from finetune.lora import is_first_process, wait_for_all
 from finetune.pairs import held_out_of
 from finetune.preference import train_dpo
 from finetune.supervised import train_sft
@@ -83,12 +84,15 @@ def _of(domain: str | None, traces: Sequence[Trace]) -> list[Trace]:
 
 
 def _registered(config: TrainConfig, domain: str | None, trainer: str, trace_ids: Sequence[str], metrics: dict[str, Any]) -> Manifest:
-    return register(
-        config.output_dir,
-        domain=domain,
-        trainer=trainer,
-        trace_ids=trace_ids,
-        settings={**config.as_dict(), "output_dir": str(config.output_dir)},
-        metrics=metrics,
-        device=config.device,
-    )
+    if is_first_process():
+        register(
+            config.output_dir,
+            domain=domain,
+            trainer=trainer,
+            trace_ids=trace_ids,
+            settings={**config.as_dict(), "output_dir": str(config.output_dir)},
+            metrics=metrics,
+            device=config.device,
+        )
+    wait_for_all()
+    return read_manifest(config.output_dir)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from core.errors import TrainingError
 from finetune.checkpoints import KEPT, checkpoints, identity, newest
@@ -108,14 +111,15 @@ def run(trainer: Any, config: TrainConfig, offered: int, on_step: Progress | Non
     trainer.add_callback(checkpoints(config, which))
     started = time.monotonic()
     try:
-        result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        if not any("eval_loss" in entry for entry in trainer.state.log_history[-2:]):
-            trainer.evaluate()
+        with told_when_full(config.output_dir):
+            result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            if not any("eval_loss" in entry for entry in trainer.state.log_history[-2:]):
+                trainer.evaluate()
+            trainer.save_state()
+            if is_first_process():
+                plot_losses(trainer.state.log_history, config.output_dir / PICTURE)
     except torch.OutOfMemoryError as error:
         raise TrainingError(f"out of memory: {advice(config)}") from error
-    trainer.save_state()
-    if is_first_process():
-        plot_losses(trainer.state.log_history, config.output_dir / PICTURE)
     return {"train_loss": result.training_loss, "steps": trainer.state.global_step, "seconds": round(time.monotonic() - started, 2)}
 
 
@@ -156,10 +160,27 @@ def assemble(
 
 
 def keep(trainer: Any, folder: Path) -> None:
-    """Save the adapter that a trainer trained, gathered first where its parameters are shared out between processes."""
+    """Save the adapter that a trainer trained, gathered first where its parameters are shared out between processes.
+
+    Raises TrainingError when its weights are no numbers, or the disk is full.
+    """
     shared_out = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if shared_out else None
-    save_adapter(trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class, folder, state)
+    if not all(bool(p.isfinite().all()) for p in trainer.model.parameters() if p.requires_grad):
+        raise TrainingError("training has diverged, the adapter's weights are no numbers: lower the learning rate")
+    with told_when_full(folder):
+        save_adapter(trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class, folder, state)
+
+
+@contextmanager
+def told_when_full(folder: Path) -> Iterator[None]:
+    """Torch and safetensors have errors of their own for a disk without room."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if not any(sign in str(error) for sign in ("No space left", "PytorchStreamWriter failed writing", "Disk quota exceeded")):
+            raise
+        raise TrainingError(f"the disk of {folder} is full: make room and go on with --resume") from error
 
 
 def quiet() -> None:

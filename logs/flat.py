@@ -104,7 +104,7 @@ def _parts(asked: dict[str, Any]) -> Row:
     return tuple(_compact(asked.get(part) or {}) if name == "metadata" else asked.get(part) for name, part in ASKED.items())
 
 
-def _raw(rows: CursorResult[Any]) -> Iterator[list[Any]]:
+def _raw(rows: CursorResult[Any]) -> Iterator[Sequence[Any]]:
     """Past SQLAlchemy, which would look at each value once more."""
     assert rows.cursor is not None
     while chunk := rows.cursor.fetchmany(ROWS_AT_ONCE):
@@ -112,7 +112,7 @@ def _raw(rows: CursorResult[Any]) -> Iterator[list[Any]]:
 
 
 def _column(name: str, place: Place) -> ColumnElement[Any]:
-    column: ColumnElement[Any] = {"split": TASK.c.split}.get(name, TRACE.c.get(name))
+    column: ColumnElement[Any] = TASK.c.split if name == "split" else TRACE.c[name]
     return _as_text(column, place).label(name) if COLUMNS[name] == "json" else column
 
 

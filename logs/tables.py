@@ -12,7 +12,7 @@ from sqlalchemy import JSON, BigInteger, Column, Index, Table
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 Values = dict[str, Any]
 
@@ -203,6 +203,22 @@ class FeedbackRow(Base, table=True):
     created: float
 
 
+class RoundRow(Base, table=True):
+    """A round of a training loop as it ended; `steps` is what each of its steps gave."""
+
+    __tablename__ = "round"
+    __table_args__ = (Index("ix_round_slot", "slot", "created", "id"),)
+
+    id: str = Field(primary_key=True)
+    loop: str
+    number: int = Field(sa_type=BigInteger)
+    slot: str
+    outcome: str
+    reference: str
+    steps: Values = Field(sa_type=JSON)
+    created: float
+
+
 TASK, RUN, NODE, TRACE = TaskRow.__table__, RunRow.__table__, NodeRow.__table__, TraceRow.__table__
-VERDICT, TALLY, FEEDBACK = VerdictRow.__table__, TallyRow.__table__, FeedbackRow.__table__
+VERDICT, TALLY, FEEDBACK, ROUND = VerdictRow.__table__, TallyRow.__table__, FeedbackRow.__table__, RoundRow.__table__
 TABLES = (TASK, RUN, NODE, TRACE)  # what a run is made of, parents before their children

@@ -230,7 +230,6 @@ def test_steps_and_loss_are_drawn_only_where_somebody_watches(monkeypatch: pytes
         on_step.pace(1234.5)  # type: ignore[attr-defined]
         on_step(3, 4, 0.4321)
 
-    assert "training, loss 0.457" in terminal.getvalue()
     assert "training, loss 0.432, 1,234 tokens/s" in terminal.getvalue()
 
 
@@ -303,11 +302,11 @@ def test_two_processes_train_one_adapter(log_dir: Path, tmp_path: Path):
     """What `accelerate launch` does on two devices, on a CPU."""
     out = tmp_path / "adapter"
     script = Path(finetune_setup.__file__)
-    launch = ["--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    config = script.parent / "examples" / "accelerate" / "ddp.yaml"
     flags = ["--domain", "math", "--epochs", "1", "--batch-size", "2", "--gradient-accumulation-steps", "2", "--lr", "2e-3"]
+    start = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config), "--main_process_port", "0", str(script)]
     done = subprocess.run(
-        [sys.executable, "-m", "accelerate.commands.launch", *launch, "--main_process_port", "0", str(script)]
-        + ["--model", "embedded", "--log-dir", str(log_dir), "--output-dir", str(out), *flags],
+        [*start, "--model", "embedded", "--log-dir", str(log_dir), "--output-dir", str(out), *flags],
         capture_output=True,
         text=True,
         cwd=tmp_path,
@@ -321,3 +320,22 @@ def test_two_processes_train_one_adapter(log_dir: Path, tmp_path: Path):
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == [1, 2]
     assert json.loads((out / "manifest.json").read_text(encoding="utf-8"))["trainer"] == "sft"
+
+    alone = tmp_path / "alone"
+    flags[flags.index("--batch-size") + 1] = "4"
+    assert main(["--model", "embedded", "--log-dir", str(log_dir), "--output-dir", str(alone), *flags]) == 0
+    first = json.loads((alone / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert first["loss"] == pytest.approx(lines[0]["loss"], rel=1e-4)
+    assert first["grad_norm"] == pytest.approx(lines[0]["grad_norm"], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(finetune_setup.__file__).parent / "examples" / "accelerate").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_the_configurations_that_ship_are_read_by_accelerate(path: Path):
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    config = load_config_from_file(str(path))
+
+    assert config.distributed_type.value in ("MULTI_GPU", "FSDP", "DEEPSPEED")
+    assert config.num_machines == 1

@@ -16,6 +16,7 @@ ROWS = [pytest.param(table, name, id=f"{table}-{name}") for table, rows in TABLE
 TASK = Task("Solve 17*6+23", Domain.MATH)
 # how each seam is called
 CALLS = {
+    "REASONERS": (Settings(_env_file=None),),
     "SOURCES": (random.Random(0), 1),
     "STRATEGIES": (Plan(),),
     "PROVIDERS": ("name", Settings(_env_file=None)),

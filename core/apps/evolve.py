@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,8 @@ def _evolve(args: argparse.Namespace) -> int:
     from finetune.ensemble.router import ResponseRouter
 
     console = Console()
+    if args.out.is_dir() or not os.access(_there(args.out), os.W_OK):  # before the work, and not after it
+        raise ConfigError(f"can't write {args.out}: name a file in a folder that you may write to")
     genes = _genes(args)
     deciding, calibration, held_out = _tasks(args, genes)
     config = CONFIG.replace(population_size=args.population, generations=args.generations, seed=args.seed, progress=True)
@@ -75,7 +78,8 @@ def _route(args: argparse.Namespace) -> int:
     with load_router(args.router) as router:
         found = router.route_query(args.question)
     print(found["response"])
-    sure = "unknown" if found["confidence"] is None else f"{found['confidence']:.2f}" + (" (not calibrated)" * (not found["calibrated"]))
+    sure = "unknown" if found["confidence"] is None else f"{found['confidence']:.2f}"
+    sure += "" if found["calibrated"] or found["path"] == "reasoning" else " (not calibrated)"
     genes = [router.genome[place].specialization for place in found["genes"]] if router.genome else []
     print(f"\n{' and '.join([found['path'], *genes])}, confidence {sure}, {found['seconds']:.2f} s", file=sys.stderr)
     return 0
@@ -181,6 +185,11 @@ def _scores(found: Evolved) -> dict[str, Any]:
 
 def _rows(found: Evolved) -> list[tuple[str, Score | None]]:
     return [("winner", found.winner), ("before", found.start), ("search alone", found.system2)]
+
+
+def _there(path: Path) -> Path:
+    """The nearest folder above that is there."""
+    return next(parent for parent in path.absolute().parents if parent.is_dir())
 
 
 def _show(console: Console, found: Evolved, held_out: int) -> None:

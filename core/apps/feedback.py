@@ -109,9 +109,9 @@ def _edit(source: str | None) -> str | None:
     if source is None:
         return None
     if source == "-":
-        return sys.stdin.read()
+        return sys.stdin.read().rstrip("\n")
     try:
-        return Path(source).read_text(encoding="utf-8")
+        return Path(source).read_text(encoding="utf-8").rstrip("\n")  # editors end a file with one
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"can't read the edit from {source} ({error}): give a text file in UTF-8, or - for standard input") from error
 

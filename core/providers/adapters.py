@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import warnings
 from collections import OrderedDict
-import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,6 +94,18 @@ class Weights:
         """By what B A is multiplied."""
         return self.alpha / (math.sqrt(self.rank) if self.stabilised else self.rank)
 
+    def fingerprint(self, base: dict[str, Any]) -> str:
+        """That of a base, its tensors by name, with the adapter merged in. On any thread."""
+        return fingerprint_of((name, self._merged(name.removesuffix(".weight"), tensor)) for name, tensor in base.items())
+
+    def _merged(self, path: str, tensor: Any) -> Any:
+        if path not in self.layers:
+            return tensor
+        a, b = (half.weight.to(tensor.device) for half in self.layers[path])
+        merged = tensor.detach().clone()
+        merged += (b @ a) * self.scaling  # in the order and precision in which PEFT merges
+        return merged
+
 
 class Adapters:
     """At most `limit` at once, the least recently used leave; one that rows are being written with stays."""
@@ -101,7 +113,8 @@ class Adapters:
     def __init__(self, engine: Engine, limit: int) -> None:
         self.limit = limit
         self._engine = engine
-        self._few_bits = in_few_bits(engine.model)
+        self.few_bits = in_few_bits(engine.model)
+        self.listed: dict[str, Any] = {}  # see `base`
         self._loaded: OrderedDict[str, Adapter] = OrderedDict()
         self._plain: dict[tuple[int, ...], list[float]] = {}
 
@@ -119,20 +132,24 @@ class Adapters:
         while True:
             try:
                 next(pieces)
-            except StopIteration as end:
-                return end.value is not None
+            except StopIteration:
+                break
+        for _ in self.leaving():
+            pass
+        return adapter.name in self._loaded
 
     def bringing(
         self, adapter: Adapter, weights: Weights | None = None, prompt: Sequence[int] = PROOF
     ) -> Generator[None, None, list[float] | None]:
-        """The same in pieces, between which rows may go on. Returns what it answers to `prompt`, the first 64 logits; None without room."""
+        """The same in pieces, between which rows may go on. Returns what it answers to `prompt`, the first 64 logits; None without room.
+
+        There may be one more than the limit then, until `leaving` has come to its end.
+        """
         engine, prompt = self._engine, list(prompt)
         if adapter.name in self._loaded:
             self._loaded.move_to_end(adapter.name)
             return engine.probe(prompt, adapter.name)
-        idle = [name for name in self._loaded if not engine.serves(name)]
-        leaving = len(self._loaded) + 1 - self.limit
-        if leaving > len(idle):
+        if len(self._loaded) + 1 - self.limit > len(self._idle()):
             return None
         if weights is None:
             weights = Weights.read(adapter)
@@ -141,20 +158,31 @@ class Adapters:
             self._plain[tuple(prompt)] = engine.probe(prompt)
             yield
         places = self._places(weights)
-        if weights is not None and places:
-            self._hang_in(adapter, weights, places)
-            found = self._answers(adapter, prompt)
-        else:
-            found = yield from self._load(adapter, prompt)
-        for name in idle[: max(leaving, 0)]:
+        if weights is None or not places:
+            return (yield from self._load(adapter, prompt))
+        self._hang_in(adapter, weights, places)
+        yield
+        return self._answers(adapter, prompt) if adapter.name in self._loaded else None  # it may have had to make room in between
+
+    def leaving(self) -> Generator[None, None, None]:
+        """Let go of those that are too many, the least recently used first and never the newest, in pieces."""
+        while len(self._loaded) > self.limit and (idle := [name for name in self._idle() if name != self.names[-1]]):
+            self._delete(idle[0])
             yield
-            if name in self._loaded and not engine.serves(name):
-                self._delete(name)
-        return found
+
+    def base(self) -> dict[str, Any]:
+        """The tensors of the base as if there were no adapters, by name."""
+        if not self.listed:
+            model = self._engine.model
+            self.listed = dict(_merged_tensors(getattr(model, "get_base_model", lambda: model)(), ""))
+        return self.listed
+
+    def _idle(self) -> list[str]:
+        return [name for name in self._loaded if not self._engine.serves(name)]
 
     def fingerprint(self, adapter: Adapter, base: str) -> str:
         """That of the base with the adapter merged in; where weights are quantised and are not merged, of both names."""
-        if self._few_bits:
+        if self.few_bits:
             return hashlib.sha256(f"{base} {adapter.name}".encode()).hexdigest()[:16]
         return fingerprint_of(_merged_tensors(self._engine.model.get_base_model(), adapter.name))
 
@@ -197,7 +225,7 @@ class Adapters:
             raise ProviderError(f"the base answers otherwise beside the adapter {adapter.folder} than alone")
         return found
 
-    def _load(self, adapter: Adapter, prompt: list[int]) -> Generator[None, None, list[float]]:
+    def _load(self, adapter: Adapter, prompt: list[int]) -> Generator[None, None, list[float] | None]:
         from peft import PeftModel
 
         model = self._engine.model
@@ -213,8 +241,12 @@ class Adapters:
         self._engine.model, self._engine.mixes = model.eval(), True
         self._loaded[adapter.name] = adapter
         yield
+        if adapter.name not in self._loaded:
+            return None
         found = self._answers(adapter, prompt)
         yield
+        if adapter.name not in self._loaded:
+            return None
         if not _alike(self._alone(adapter.name, prompt), found):
             self._delete(adapter.name)
             raise ProviderError(f"the adapter {adapter.folder} answers otherwise beside others than alone")

@@ -23,7 +23,7 @@ from core.providers.adapters import Adapter, Adapters
 from core.providers.engine import PREFIX_BYTES, Engine, Job
 
 _T = TypeVar("_T")
-Pieces = Generator[None, None, _T]
+Pieces = Generator[_T | None, None, _T]
 
 
 @dataclass(eq=False, slots=True)
@@ -119,7 +119,10 @@ class Host:
         return future.result()
 
     def work(self, pieces: Pieces[_T]) -> _T:
-        """What the generator returns or raises. It goes on between two steps, for about as long as a step takes: rows wait no longer."""
+        """What the generator returns or raises. It goes on between two steps, for about as long as a step takes: rows wait no longer.
+
+        What it yields first that is not None counts as returned; the rest is done afterwards.
+        """
         future: Future[_T] = Future()
         with self.turn:
             if self.ended:
@@ -240,11 +243,16 @@ class Host:
     def _do_piece(self) -> None:
         pieces, future = self._works[0]
         try:
-            next(pieces)
+            told = next(pieces)
+            if told is not None and not future.done():
+                future.set_result(told)
             return
         except StopIteration as end:
-            future.set_result(end.value)
-        except Exception as error:  # noqa: BLE001  it belongs to the caller
+            if not future.done():
+                future.set_result(end.value)
+        except Exception as error:
+            if future.done():
+                raise
             future.set_exception(error)
         with self.turn:
             self._works.popleft()
@@ -315,7 +323,8 @@ class Host:
         for ticket in [*self._waiting, *self._running.values()]:
             self._fail(ticket, reason)
         for _, future in [*self._calls, *self._works]:
-            future.set_exception(reason)
+            if not future.done():
+                future.set_exception(reason)
         self._waiting, self._running, self._calls = [], {}, []
         self._works.clear()
 

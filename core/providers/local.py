@@ -235,17 +235,25 @@ def _brought(host: Host, adapter: Adapter, base: str, prompt: list[int]) -> tupl
     from core.providers.adapters import Weights
 
     weights = Weights.read(adapter)
+    merged = None if weights is None or host.adapters.few_bits else weights.fingerprint(_base_of(host))
 
     def pieces() -> Pieces[tuple[str, list[float]] | None]:
         probed = yield from host.adapters.bringing(adapter, weights, prompt)
-        yield
-        if probed is None or adapter.name not in host.adapters.names:  # no room, or it had to make room for others
+        if probed is None:
             return None
-        return host.adapters.fingerprint(adapter, base), probed
+        yield merged or host.adapters.fingerprint(adapter, base), probed
+        yield from host.adapters.leaving()
+        return None
 
     while (found := host.work(pieces())) is None:
         time.sleep(0.02)
     return found
+
+
+def _base_of(host: Host) -> dict[str, Any]:
+    """The tensors of the base, listed once, on the thread that may change its layers."""
+    tensors: dict[str, Any] = host.adapters.listed or host.call(host.adapters.base)
+    return tensors
 
 
 def _with_room(host: Host, adapter: Adapter, use: Callable[[Adapter], _T]) -> _T:

@@ -19,9 +19,9 @@ from typing import Any, Literal
 from core.errors import AdapterError, ConfigError, ProviderError
 from core.providers.loading import base_of, load, load_tokenizer
 from core.providers.ollama import OllamaModel
+from core.providers.registered import check_base, intact
 from core.providers.remote import first_line
 from core.providers.remote import load as load_package
-from core.providers.registered import check_base, intact
 from core.served import spec_of
 from finetune.backends.candidate import Candidate, Live, Proof
 from finetune.backends.expected import Expect, in_process
@@ -99,6 +99,10 @@ class Ollama:
             name, _, version = tag.partition(":")
             if name in ours and version[:1] == "v" and version[1:].isdigit():
                 self._delete(tag)
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._client.close()
 
     def _create(self, candidate: Candidate, tag: str, base: str | None, named: str) -> None:
         model_config, lora = _configs(candidate.folder)

@@ -204,4 +204,5 @@ def _apart(one: dict[str, float], other: dict[str, float]) -> float:
 
 def _rank(folder: Path) -> int:
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    return max([int(config.get("r") or 0), *(config.get("rank_pattern") or {}).values()])
+    ranks: list[int] = [int(config.get("r") or 0), *(config.get("rank_pattern") or {}).values()]
+    return max(ranks)

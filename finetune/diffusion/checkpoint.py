@@ -71,8 +71,9 @@ def write_checkpoint(folder: Path, state: State, parts: Mapping[str, Mapping[str
         shutil.rmtree(target, ignore_errors=True)
         draft.rename(target)
     except OSError as error:
-        shutil.rmtree(draft, ignore_errors=True)
         raise TrainingError(f"can't write the checkpoint {target}: {error}; free some space or choose another output_model_path") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)  # also after Ctrl-C
     _prune(folder, state)
     return target
 

@@ -14,7 +14,7 @@ from core.errors import ConfigError, TrainingError
 from finetune.diffusion.config import RANGES, DiffusionConfig, require_libraries
 from finetune.diffusion.pictures import picture_of
 from finetune.diffusion.schedule import STEPS, sampling_steps
-from finetune.diffusion.words import Words
+from finetune.diffusion.words import Words, split
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -92,10 +92,14 @@ class DiffusionModel:
         if prompt and not self.words.words:
             log.warning("the prompt %r changes nothing: this model was trained without captions", prompt)
             return ""
-        unknown = self.words.unknown(prompt) if prompt else []
+        if not prompt:
+            return ""
+        unknown = self.words.unknown(prompt)
         if unknown:
             log.warning("no caption of the training had %s: left out of the prompt %r", ", ".join(unknown), prompt)
-        return prompt or ""
+        if len(split(prompt)) - len(unknown) > self.words.room:
+            log.warning("only the first %d words count, the longest caption had no more: %r", self.words.room, prompt)
+        return prompt
 
 
 def draw(

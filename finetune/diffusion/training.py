@@ -70,10 +70,11 @@ class Run:
         self.folder = Path(config.output_model_path)
         self.accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=_precision(config))
         self.words = Words.of(pictures.captions)
-        self.batch = config.batch_size * self.accelerator.num_processes
-        self.steps_per_epoch = math.ceil(len(pictures) / self.batch)
-        self.steps = self.steps_per_epoch * config.num_epochs
+        self.batch: int = config.batch_size * self.accelerator.num_processes
+        self.steps_per_epoch: int = math.ceil(len(pictures) / self.batch)
+        self.steps: int = self.steps_per_epoch * config.num_epochs
         self.step = 0
+        self._shuffled: tuple[int, list[int]] | None = None
         network = build(config, self.words)
         self.average = copy.deepcopy(network).eval().requires_grad_(False).to(self.accelerator.device)
         optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=0.0, fused=_fused(self.accelerator))
@@ -139,8 +140,7 @@ class Run:
         import torch
 
         epoch, position = divmod(self.step, self.steps_per_epoch)
-        order = list(range(len(self.pictures)))
-        random.Random(f"{self.config.seed}/epoch/{epoch}").shuffle(order)
+        order = self._order(epoch)
         chosen = order[position * self.batch : (position + 1) * self.batch]
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
         while len(chosen) % processes:
@@ -158,6 +158,14 @@ class Run:
         device = self.accelerator.device
         parts = (pictures, tokens[share], noise[share], timesteps[share])
         return tuple(part.to(device, non_blocking=True) for part in parts)  # type: ignore[return-value]
+
+    def _order(self, epoch: int) -> list[int]:
+        """The pictures in the order of that epoch."""
+        if self._shuffled is None or self._shuffled[0] != epoch:
+            order = list(range(len(self.pictures)))
+            random.Random(f"{self.config.seed}/epoch/{epoch}").shuffle(order)
+            self._shuffled = (epoch, order)
+        return self._shuffled[1]
 
     def _rate(self) -> float:
         """The share of the learning rate at this step."""

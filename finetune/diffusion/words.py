@@ -50,12 +50,17 @@ class Words(Record):
         """Tokens that there are."""
         return len(self.words) + SPECIALS
 
+    @property
+    def room(self) -> int:
+        """Words that a text may have."""
+        return self.length - 2
+
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """A row of `length` token ids for each text; what is too long is cut."""
         ids = {word: number for number, word in enumerate(self.words, SPECIALS)}
         rows = []
         for text in texts:
-            known = [ids[word] for word in split(text) if word in ids][: self.length - 2]
+            known = [ids[word] for word in split(text) if word in ids][: self.room]
             row = [START, *known, END]
             rows.append(row + [PAD] * (self.length - len(row)))
         return rows

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
 from typing import Generic, TypeVar
@@ -27,7 +28,7 @@ class Answer(Record):
 
     `confidence` is the calibrated share of such answers that are right, or, where `calibrated` is False, the mean probability of a
     token; None where the model tells none. One that was cut off has 0. `weights` is the fingerprint of what answered. `seconds` and
-    `cost` are of the time when it was asked.
+    `cost` are of the time when it was asked; seconds in which several were under way are shared among them.
     """
 
     gene: int
@@ -102,6 +103,7 @@ class Answers:
         self._sampling = Sampling(temperature=0.0, max_tokens=max_tokens)
         self._kept: Lately[Said] = Lately(size)
         self._asked: dict[Key, asyncio.Task[Said]] = {}
+        self._under_way, self._shared, self._ticked = 0, 0.0, 0.0
 
     async def of(self, genes: Mapping[int, ModelGene], query: str) -> list[Answer]:
         """One answer a gene, in order. Genes that would put the same to the same model share one."""
@@ -132,11 +134,29 @@ class Answers:
     async def _ask(self, key: Key) -> Said:
         name, messages = key
         async with self.pool.use(name) as model:
-            began = time.perf_counter()
-            reply = await model.complete(Request(messages, 1, self._sampling))
-            said = Said(reply.completions[0], model.fingerprint or model.name, time.perf_counter() - began, reply.usage)
+            with self._shared_time() as seconds:
+                reply = await model.complete(Request(messages, 1, self._sampling))
+            said = Said(reply.completions[0], model.fingerprint or model.name, seconds(), reply.usage)
         self._kept.put(key, said)
         return said
+
+    @contextmanager
+    def _shared_time(self) -> Iterator[Callable[[], float]]:
+        """The seconds inside, each divided by the number of those who are inside with it."""
+        self._tick()
+        self._under_way += 1
+        began = ended = self._shared
+        try:
+            yield lambda: ended - began
+        finally:
+            self._tick()
+            self._under_way -= 1
+            ended = self._shared
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        self._shared += (now - self._ticked) / max(self._under_way, 1)
+        self._ticked = now
 
     def _answer(self, place: int, gene: ModelGene, said: Said, cached: bool) -> Answer:
         done = said.completion

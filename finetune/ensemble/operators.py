@@ -57,12 +57,12 @@ def mutate_model_genome(genome: Genome, rng: random.Random | None = None, *, wor
 def crossover_model_genomes(first: Genome, second: Genome, rng: random.Random | None = None) -> list[ModelGene]:
     """The genes of the first up to a random point, and those of the second from there on; a gene that would stand twice stands once."""
     draw: Any = rng or random
-    if not first or not second:
-        return list(first) or list(second) or [_new_gene(draw)]
     longest = max(len(first), len(second))
+    if not longest:
+        return [_new_gene(draw)]
     point = draw.randint(1, longest - 1) if longest > 1 else draw.randint(0, 1)
     child: list[ModelGene] = []
-    for gene in [*first[:point], *second[point:]]:
+    for gene in [*first[:point], *second[point:]] or first or second:
         if gene not in child:
             child.append(gene)
     return child[:MOST_GENES]

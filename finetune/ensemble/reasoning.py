@@ -6,23 +6,24 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from inspect import iscoroutinefunction
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from core.answers import final_answer
 from core.config import Settings
 from core.errors import ConfigError, ProviderError
 from core.registry import REASONERS, resolve
-from core.types import Outcome, Record, Result
+from core.types import Outcome, Result
 
 Said = str | Result
 System2 = Callable[[str], Said] | Callable[[str], Awaitable[Said]]
 
 
-@dataclass(frozen=True, slots=True)
-class Thought(Record):
-    """What System 2 came to. `confidence` is 1 for a verified answer, 0 for one that was refuted, None where nobody knows."""
+class Thought(NamedTuple):
+    """What System 2 came to. `confidence` is 1 for a verified answer, 0 for one that was refuted, None where nobody knows.
+
+    A named tuple, since a router may not add more than some microseconds to a query.
+    """
 
     text: str
     answer: str | None
@@ -112,5 +113,5 @@ def thought_of(said: object, seconds: float) -> Thought:
         return Thought(said, final_answer(said), None, seconds, None)
     if isinstance(said, Result):
         known = {Outcome.PASS: 1.0, Outcome.FAIL: 0.0}
-        return Thought(said.text, said.answer, known.get(said.verdict.outcome), said.seconds, said.usage.cost)
+        return Thought(said.text, said.answer, known.get(said.verdict.outcome), seconds, said.usage.cost)
     raise ConfigError(f"system2 returned {type(said).__name__}: return a text, or a core.types.Result")

@@ -111,9 +111,14 @@ class ResponseRouter:
     def route_query(self, query: str, genome: Genome | None = None) -> Routed:
         """Answer one query, by the router's own genome if none is given. Raises TaskError, ConfigError, ProviderError."""
         began = time.perf_counter()
-        genome = self._own(genome)
+        if type(genome) is not list:
+            genome = list(self._own(genome))
+        try:
+            trained = any([gene.sft_path for gene in genome])  # a list is quicker than a generator
+        except AttributeError:
+            trained = bool(self._own(genome))  # which tells what is wrong with it
         _check(query)
-        if not any([gene.sft_path for gene in genome]):  # a list is quicker than a generator here
+        if not trained:
             return self._reasoned(self._think(query), list(self._called(query, genome)), [], began)
         found: Routed | Unsure = self._run(self._specialists(query, genome, began))
         return self._reasoned(self._think(query), found.called, found.answers, began) if isinstance(found, Unsure) else found
@@ -222,7 +227,7 @@ class ResponseRouter:
             "calibrated": all(answer.calibrated for answer in winners),
             "cached": all(answer.cached for answer in answers),
             "seconds": time.perf_counter() - began,
-            "model_seconds": _model_seconds(called, answers),
+            "model_seconds": _model_seconds(answers),
             "cost": cost_of(answers),
         }
 
@@ -242,7 +247,7 @@ class ResponseRouter:
             "calibrated": False,
             "cached": cached and all([answer.cached for answer in answers]),
             "seconds": time.perf_counter() - began,
-            "model_seconds": found.seconds + (_model_seconds(called, answers) if answers else 0.0),
+            "model_seconds": found.seconds + (_model_seconds(answers) if answers else 0.0),
             "cost": cost,
         }
 
@@ -316,7 +321,6 @@ def _check(query: object) -> None:
         raise TaskError("the query is empty: ask something")
 
 
-def _model_seconds(called: Sequence[int], answers: Sequence[Answer]) -> float:
-    """Those that were called answered side by side, then the others did."""
-    first = max([answer.seconds for answer in answers if answer.gene in called], default=0.0)
-    return first + max([answer.seconds for answer in answers if answer.gene not in called], default=0.0)
+def _model_seconds(answers: Sequence[Answer]) -> float:
+    """Those that were asked together shared their time."""
+    return sum({(answer.model, answer.specialization): answer.seconds for answer in answers}.values())

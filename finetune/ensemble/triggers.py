@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from threading import Lock
 
 from core.config import Settings
 from core.routing import Router
@@ -67,6 +68,7 @@ class Triggers:
     def __init__(self) -> None:
         self._last: tuple[list[list[str]], Matcher] = [], Matcher([])
         self._kept: OrderedDict[tuple[tuple[str, ...], ...], Matcher] = OrderedDict()
+        self._turn = Lock()
 
     def __call__(self, query: str, genome: Genome) -> list[int]:
         """The places of the genes whose triggers stand in the query."""
@@ -78,10 +80,11 @@ class Triggers:
 
     def _matcher(self, triggers: list[list[str]]) -> Matcher:
         key = tuple(map(tuple, triggers))
-        matcher = self._kept.pop(key, None) or Matcher(key)
-        self._kept[key] = matcher
-        if len(self._kept) > KEPT:
-            self._kept.pop(next(iter(self._kept)), None)
+        with self._turn:
+            matcher = self._kept.pop(key, None) or Matcher(key)
+            self._kept[key] = matcher
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
         self._last = [list(patterns) for patterns in key], matcher
         return matcher
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.answers import normalise
-from core.types import Record, normalise_prompt
+from core.answers import MARKER, normalise
+from core.types import Record
 from core.verifiers.math.equivalence import compare
 from core.verifiers.math.symbolic import Reply
 from finetune.ensemble.answers import Answer
@@ -51,10 +51,11 @@ def vote(answers: Sequence[Answer]) -> Vote | None:
 
 
 def same_answer(one: Answer, other: Answer) -> bool:
-    """Whether they end with the same answer, by the verifiers' normal form; texts without one must be the same text."""
-    if one.answer is None or other.answer is None:
-        return normalise_prompt(one.text) == normalise_prompt(other.text)
-    return equivalent(one.answer, other.answer)
+    """Whether they end with the same answer, by the verifiers' normal form. Answers of several lines must be the same line by line."""
+    first, second = _stated(one), _stated(other)
+    if len(first) > 1 or len(second) > 1:
+        return first == second
+    return bool(first) and bool(second) and equivalent(first[0], second[0])
 
 
 def equivalent(one: str, other: str) -> bool:
@@ -70,6 +71,13 @@ def equivalent(one: str, other: str) -> bool:
 def _distinct(answers: Sequence[Answer]) -> list[Answer]:
     """One of each model and question; the question differs with the specialization."""
     return list({(answer.model, answer.specialization): answer for answer in answers}.values())
+
+
+def _stated(answer: Answer) -> list[str]:
+    """The lines of what follows the last marker, or of the whole text; a single line without what is around the answer in it."""
+    markers = list(MARKER.finditer(answer.text))
+    lines = [line.rstrip() for line in answer.text[markers[-1].end() if markers else 0 :].strip().splitlines()]
+    return [answer.answer] if len(lines) == 1 and answer.answer is not None else lines
 
 
 def _has_figures(text: str) -> bool:

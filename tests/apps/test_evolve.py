@@ -70,6 +70,11 @@ def test_a_file_of_tasks_and_a_specialization_of_your_own(tmp_path: Path, capsys
     assert "--tasks FILE" in capsys.readouterr().err
 
 
+def test_a_place_that_can_not_be_written_is_told_before_the_work(adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["evolve", str(adapter), *SMALL, "--out", str(tmp_path)]) == 1
+    assert "can't write" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("wrong", [["nowhere"], ["--registry", "nowhere"], ["-n", "0"]])
 def test_what_is_not_there_is_told(wrong: list[str], adapter: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["evolve", *(wrong if wrong[0] != "-n" else [str(adapter), *wrong])]) == 1

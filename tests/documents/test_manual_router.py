@@ -1,4 +1,4 @@
-"""The manual's response-router code, block by block as printed; only the names of modules are mapped, and generations made fewer.
+"""The manual's response-router code, block by block as printed; only the names of modules are mapped.
 
 manual_router.txt is that section as it came.
 """
@@ -26,8 +26,7 @@ def names() -> dict[str, Any]:
     found: dict[str, Any] = {"results": []}
     random.seed(7)
     for block in BLOCKS:
-        block = block.replace("npcpy.ft.", "finetune.").replace("generations=20", "generations=3")
-        exec(compile(block, "manual_router.txt", "exec"), found)
+        exec(compile(block.replace("npcpy.ft.", "finetune."), "manual_router.txt", "exec"), found)
         if "result" in found:
             found["results"].append(found["result"])
     found["router"].close()

@@ -1,7 +1,7 @@
 """The stand-in for Ollama of the providers' tests, which here also makes and removes models, as its API documents it.
 
-On top of tests/providers/ollama_stand_in.py it covers POST /api/blobs/DIGEST (the digest is checked), POST /api/create from an adapter over a
-model or from a GGUF file, in lines, and DELETE /api/delete. Safetensors adapters are taken for Llama and Gemma 2 bases only.
+On top of tests/providers/ollama_stand_in.py it covers POST /api/blobs/DIGEST (the digest is checked), POST /api/create from an adapter
+over a model or from a GGUF file, in lines, and DELETE /api/delete. Safetensors adapters are taken for Llama and Gemma 2 bases only.
 
 It does not cover: Go templates and Modelfile parameters, which it keeps and doesn't run: answers are rendered by the tokenizer of the base.
 """
@@ -63,7 +63,7 @@ class OllamaMaker(OllamaStandIn):
 
     def __init__(self, base: str = "embedded", build: str = "llama") -> None:
         self._asked = threading.local()
-        self.base, self.build, self.forgets = base, build, False
+        self.served, self.build, self.forgets = base, build, False
         self.blobs: dict[str, bytes] = {}
         self.made: dict[str, tuple[LocalModel, dict]] = {"toy:latest": (self._open(base), {})}
         self._opened = [self.made["toy:latest"][0]]
@@ -117,4 +117,4 @@ class OllamaMaker(OllamaStandIn):
             from core.providers.host import Host
 
             (name,) = body["files"]
-            return LocalModel(Host(load_gguf(Path(place) / name), load_tokenizer(self.base), "gguf"), "gguf")
+            return LocalModel(Host(load_gguf(Path(place) / name), load_tokenizer(self.served), "gguf"), "gguf")

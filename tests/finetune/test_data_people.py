@@ -76,7 +76,7 @@ def test_a_thumb_on_a_run_is_of_the_answer_that_it_gave(logs: Path):
     assert [row.trace_id for row in dataset] == [solved(MATH[1]).id]
     assert fell(dataset)["people are against it"] == 1
     assert dataset.facts["said"] == {"thumbs and ratings": 1}
-    assert "said by people: 1 thumbs and ratings" in (dataset.folder / "card.txt").read_text(encoding="utf-8")
+    assert "said by people: thumbs and ratings 1" in (dataset.folder / "card.txt").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("kind", ["kto", "dpo"])
@@ -248,18 +248,27 @@ def test_no_named_domain_is_told_with_the_command_that_names_one(logs: Path, tmp
     assert "--domain DOMAIN" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_a_router_is_fitted_to_what_people_named(logs: Path, tmp_path: Path):
-    from core.routing import router
+def test_a_router_is_fitted_to_what_people_named(
+    logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """The fit itself takes half a minute, and has tests of its own."""
+    from core.routing import train
 
-    asked = MATH[0].task.replace(prompt="Zorbify the quux of the frobnicator, please", key=MATH[0].task.key)
-    keep(logs, run_of(solved(MATH[0], task=asked)))
+    given: list[tuple[str, str, float]] = []
+
+    def update(out, *, feedback):
+        given.extend(feedback)
+        return train.Fit(out, len(given), 0.95, 0.94)
+
+    monkeypatch.setattr(train, "update", update)
+    keep(logs, run_of(solved(MATH[0])))
     say(logs, solved(MATH[0]).run_id, "--domain", "creative")
-    out = str(tmp_path / "routing.jsonl")
 
-    assert main(["data", "routing", "--log-dir", str(logs), "--out", out, "--weights", str(tmp_path / "w.safetensors")]) == 0
+    flags = ["--out", str(tmp_path / "routing.jsonl"), "--weights", str(tmp_path / "w.safetensors")]
+    assert main(["data", "routing", "--log-dir", str(logs), *flags]) == 0
 
-    assert router(tmp_path / "w.safetensors")("Who wrote Hamlet?").domain == "factual"
+    assert given == [(MATH[0].task.prompt, "creative", 1.0)]
+    assert f"95.0% right on the examples, 94.0% before; use it with ROUTER={tmp_path / 'w.safetensors'}" in capsys.readouterr().out
 
 
 def test_a_build_of_nothing_but_vetoes_says_so(logs: Path, tmp_path: Path):

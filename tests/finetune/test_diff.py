@@ -88,6 +88,12 @@ def test_words_that_training_never_had_are_told(model, caplog):
     assert "no caption of the training had white" in caplog.text
 
 
+def test_words_beyond_the_longest_caption_are_told(model, caplog):
+    generate_image(model, "a red circle a blue ring", seed=1, steps=2)
+
+    assert "only the first 3 words count" in caplog.text
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])
 @pytest.mark.parametrize("sampler", ["dpmsolver++", "ddim", "ddpm"])
 def test_every_sampler_finds_the_picture_when_the_network_is_right(schedule, sampler):

@@ -16,8 +16,9 @@ def test_the_judge_names_true_pictures(report):
     assert report.right >= 0.99
 
 
-def test_the_judge_passes_no_noise_and_hardly_a_shape_of_two_colours(report):
+def test_the_judge_passes_neither_noise_nor_a_blend_of_two_nor_two_colours(report):
     assert report.noise == 0
+    assert report.morphs <= 0.02
     assert report.two_colours <= 0.02
 
 

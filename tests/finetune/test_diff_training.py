@@ -269,6 +269,17 @@ def test_a_full_disk_is_told_and_leaves_no_half_checkpoint(pictures, tmp_path, m
     assert list(tmp_path.iterdir()) == []
 
 
+def test_ctrl_c_says_how_to_go_on(pictures, tmp_path, caplog):
+    def interrupt(info):
+        if info["step"] == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_diffusion(pictures, config=SMALL.replace(output_model_path=str(tmp_path)), progress_callback=interrupt)
+
+    assert f"stopped after step 5 of 12; resume_from={str(tmp_path / 'checkpoint-00000004')!r} goes on" in caplog.text
+
+
 def test_an_output_folder_that_cant_be_written_is_told_before_training(pictures, tmp_path):
     (tmp_path / "file").write_text("")
 

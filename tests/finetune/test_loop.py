@@ -16,6 +16,7 @@ from core.errors import ConfigError, TrainingError
 from core.types import Outcome, Split, Verdict
 from finetune.evaluation import Evaluation
 from finetune.loop import STEPS, Loop, LoopPlan
+from logs.rounds import read_rounds
 from logs.store import TraceStore
 
 pytestmark = [
@@ -120,6 +121,16 @@ def test_the_reports_say_what_was_decided_and_why(two_rounds: tuple[Path, Script
     assert (folder / "loop" / "rounds.png").read_bytes().startswith(b"\x89PNG")
     assert "| not verified | 32 | 16 |" in first
     assert "40 tasks only the candidate solves, 0 only the champion" in first
+
+
+@pytest.mark.slow
+def test_rounds_stand_in_the_store_beside_their_traces(two_rounds: tuple[Path, Scripted]):
+    _, world = two_rounds
+
+    kept = read_rounds(world.logs, "math")
+
+    assert [(made.number, made.outcome, made.reference) for made in kept] == [(1, "promoted", "math@1"), (2, "reject", "math@2")]
+    assert kept[0].steps["build"]["sft"]["rows"] == 16
 
 
 @pytest.mark.slow

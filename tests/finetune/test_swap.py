@@ -6,6 +6,8 @@ import asyncio
 import json
 import shutil
 import threading
+from collections import deque
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from core.config import Settings
 from core.errors import AdapterError, ConfigError
 from core.orchestrator import Orchestrator
 from core.providers import local
+from core.providers.adapters import Adapter, Weights
 from core.providers.loading import load
 from core.providers.registered import sha256_of
 from core.slots import read
@@ -334,6 +337,7 @@ def test_rows_go_on_between_the_pieces_of_a_load(trained):
     """An adapter comes in pieces, with steps of those who are being answered in between."""
     first = local.connect(str(trained[0]), SETTINGS)
     engine, order = first.host.engine, []
+    engine._ends = frozenset()  # answers end at their limit alone
     step = engine.step
 
     def watched():
@@ -345,11 +349,11 @@ def test_rows_go_on_between_the_pieces_of_a_load(trained):
         while not engine.busy:
             await asyncio.sleep(0.001)
         engine.step = watched
+        first.host._steps = deque([0.0], maxlen=99)  # as if a step took no time: then every piece waits for one
 
         def pieces():
             for _ in range(5):
                 order.append("piece")
-                first.host._steps.append(0.0)  # as if a step took no time: then every piece waits for one
                 yield
             return "done"
 
@@ -360,7 +364,7 @@ def test_rows_go_on_between_the_pieces_of_a_load(trained):
     assert asyncio.run(load_while_answering()) == "done"
     places = [place for place, what in enumerate(order) if what == "piece"]
     assert len(places) == 5
-    assert all("step" in order[a:b] for a, b in zip(places, places[1:], strict=False))
+    assert all("step" in order[a:b] for a, b in pairwise(places))
     asyncio.run(first.close())
 
 
@@ -375,3 +379,18 @@ def test_a_load_that_fails_in_pieces_is_told_to_who_asked_for_it(trained):
         model.host.work(pieces())
     assert asyncio.run(model.complete(Request((Message("user", QUESTIONS[0]),)))).completions
     asyncio.run(model.close())
+
+
+def test_an_adapter_that_had_to_make_room_while_it_was_loaded_is_not_called_loaded(trained):
+    first = local.connect(str(trained[0]), SETTINGS)
+    adapters, second = first.host.adapters, Adapter.read(str(trained[3]))
+
+    def interrupted():
+        pieces = adapters.bringing(second, Weights.read(second))
+        while second.name not in adapters.names:
+            next(pieces)
+        adapters._delete(second.name)
+        return list(pieces), adapters.names, adapters.bring(second)
+
+    assert first.host.call(interrupted) == ([], [first._adapter.name], True)
+    asyncio.run(first.close())

@@ -16,6 +16,7 @@ from sample_traces import failed, problems, solved
 from core.errors import RatchetError, TrainingError
 from core.providers.local import EMBEDDED_DIRECTORY, load
 from finetune.data import Pair, Row, dpo_pairs, sft_rows
+from finetune.lora import checked
 from finetune.preference import train_dpo
 from finetune.supervised import sft_trainer, train_sft
 from finetune.training import TrainConfig, arguments, check_stop_token, prepare_folder, run, total_steps
@@ -212,6 +213,47 @@ def test_an_option_that_the_installed_library_does_not_know_is_refused(tmp_path:
 
     with pytest.raises(TrainingError, match="installed trl has no option max_seq_length"):
         arguments(config(tmp_path), 1, False, SFTConfig, max_seq_length=100)
+
+
+def test_a_keyword_that_a_library_does_not_know_is_refused_whatever_its_class():
+    from peft import LoraConfig
+    from transformers import BitsAndBytesConfig
+
+    with pytest.raises(TrainingError, match="installed peft has no option rank"):
+        checked(LoraConfig, rank=8)
+    with pytest.raises(TrainingError, match="installed transformers has no option load_in_2bit"):
+        checked(BitsAndBytesConfig, load_in_2bit=True)
+    assert checked(LoraConfig, r=3).r == 3
+
+
+@pytest.mark.parametrize("bits", ["4bit", "8bit"])
+def test_what_few_bits_are_asked_for_is_what_the_installed_class_holds(bits: str):
+    import torch
+
+    from core.providers.loading import _few_bits
+
+    found = _few_bits(bits, torch.float32)  # type: ignore[arg-type]
+
+    assert (found.load_in_4bit, found.load_in_8bit) == (bits == "4bit", bits == "8bit")
+    if bits == "4bit":
+        assert (found.bnb_4bit_quant_type, found.bnb_4bit_use_double_quant) == ("nf4", True)
+        assert found.bnb_4bit_compute_dtype is torch.float32
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"load_in_4bit": True, "load_in_8bit": True}, "exclude each other"),
+        ({"dtype": "float8"}, "there is no dtype 'float8': choose from auto, float32"),
+        ({"lora_dropout": 1.0}, "lora_dropout is 1.0"),
+        ({"save_steps": -1}, "save_steps is -1"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"target_modules": ()}, "target_modules is empty"),
+    ],
+)
+def test_options_that_make_no_sense_are_told(changes: dict[str, Any], told: str, tmp_path: Path):
+    with pytest.raises(TrainingError, match=told):
+        config(tmp_path, **changes)
 
 
 @pytest.mark.parametrize("train", [train_sft, train_dpo])

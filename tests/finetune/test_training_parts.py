@@ -227,3 +227,21 @@ def _out_of_memory_above(model: Any, rows: int) -> Any:
             raise torch.OutOfMemoryError("no more")
 
     return model.register_forward_pre_hook(refuse, with_kwargs=True)
+
+
+def test_a_full_disk_is_told(tmp_path: Path):
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+
+    with pytest.raises(TrainingError, match=f"the disk of {tmp_path} is full: make room and go on with --resume"):
+        train_sft(ROWS[:4], config(tmp_path, epochs=1))
+
+
+def test_a_run_that_diverged_leaves_no_adapter(tmp_path: Path):
+    from finetune.training import keep
+
+    trainer = sft_trainer(*_sides(), config(tmp_path))
+    next(p for p in trainer.model.parameters() if p.requires_grad).data.fill_(float("nan"))
+
+    with pytest.raises(TrainingError, match="training has diverged"):
+        keep(trainer, tmp_path)
+    assert not (tmp_path / "adapter_config.json").exists()

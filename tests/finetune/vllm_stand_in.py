@@ -1,11 +1,11 @@
-"""A stand-in for vLLM that speaks, on loopback, what its documentation says of the runtime LoRA endpoints, and answers with models in process.
+"""A stand-in for vLLM on loopback: what its documentation says of the runtime LoRA endpoints, answered with models in process.
 
-It covers GET /v1/models (base and adapters with root and parent), POST /v1/load_lora_adapter and /v1/unload_lora_adapter (off unless updating
-is allowed; a name that is taken, a path that is not on its disk, a rank above the limit are refused), POST /v1/completions with token ids
-and log-probabilities of one token, and POST /v1/chat/completions.
+It covers GET /v1/models (base and adapters with root and parent), POST /v1/load_lora_adapter and /v1/unload_lora_adapter (off unless
+updating is allowed; a name that is taken, a path that is not on its disk, a rank above the limit are refused), POST /v1/completions with
+token ids and log-probabilities of one token, and POST /v1/chat/completions.
 
-It does not cover: anything of the engine, prefix caches, load_inplace, resolver plugins, streaming, API keys of several users. `ignores` has
-it accept adapters and answer as its base; `stale` has it serve the first weights that it saw of an adapter's name, whatever the version.
+It does not cover: anything of the engine, prefix caches, load_inplace, resolver plugins, streaming, API keys of several users. `ignores`
+has it accept adapters and answer as its base; `stale` has it serve the first weights that it saw of an adapter, whatever the version.
 """
 
 from __future__ import annotations
