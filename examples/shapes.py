@@ -56,7 +56,7 @@ def main() -> None:
         path = train_diffusion(args.folder / "pictures", config=config, progress_callback=on_progress)
     sheet, right = drawn(DiffusionModel.load(path), held_out, args.seed)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(args.out, optimize=True)
+    sheet.quantize(96).save(args.out, optimize=True)  # a small file
     print(f"{args.out}: {right} of {len(COLOURS) * len(SHAPES)} show what was asked; model in {path}")
 
 

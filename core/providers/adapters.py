@@ -116,7 +116,6 @@ class Adapters:
         self.few_bits = in_few_bits(engine.model)
         self.listed: dict[str, Any] = {}  # see `base`
         self._loaded: OrderedDict[str, Adapter] = OrderedDict()
-        self._plain: dict[tuple[int, ...], list[float]] = {}
 
     @property
     def names(self) -> list[str]:
@@ -154,15 +153,12 @@ class Adapters:
         if weights is None:
             weights = Weights.read(adapter)
             yield
-        if tuple(prompt) not in self._plain:
-            self._plain[tuple(prompt)] = engine.probe(prompt)
-            yield
         places = self._places(weights)
         if weights is None or not places:
             return (yield from self._load(adapter, prompt))
         self._hang_in(adapter, weights, places)
         yield
-        return self._answers(adapter, prompt) if adapter.name in self._loaded else None  # it may have had to make room in between
+        return engine.probe(prompt, adapter.name) if adapter.name in self._loaded else None  # it may have had to make room in between
 
     def leaving(self) -> Generator[None, None, None]:
         """Let go of those that are too many, the least recently used first and never the newest, in pieces."""
@@ -217,18 +213,10 @@ class Adapters:
         self._engine.model.peft_config[name] = weights.config
         self._loaded[name] = adapter
 
-    def _answers(self, adapter: Adapter, prompt: list[int]) -> list[float]:
-        """What it answers beside the base, which must answer as if there were no adapters."""
-        found, plain = self._beside(adapter.name, prompt)
-        if not _alike(plain, self._plain[tuple(prompt)]):
-            self._delete(adapter.name)
-            raise ProviderError(f"the base answers otherwise beside the adapter {adapter.folder} than alone")
-        return found
-
     def _load(self, adapter: Adapter, prompt: list[int]) -> Generator[None, None, list[float] | None]:
         from peft import PeftModel
 
-        model = self._engine.model
+        model, before = self._engine.model, self._engine.probe(prompt)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # peft reads a name that transformers is about to rename
@@ -243,11 +231,11 @@ class Adapters:
         yield
         if adapter.name not in self._loaded:
             return None
-        found = self._answers(adapter, prompt)
+        found, plain = self._beside(adapter.name, prompt)
         yield
         if adapter.name not in self._loaded:
             return None
-        if not _alike(self._alone(adapter.name, prompt), found):
+        if not _alike(plain, before) or not _alike(self._alone(adapter.name, prompt), found):
             self._delete(adapter.name)
             raise ProviderError(f"the adapter {adapter.folder} answers otherwise beside others than alone")
         return found

@@ -6,24 +6,24 @@ import random
 
 import pytest
 
-from finetune.order import Order, cut, grouped
+from finetune.order import Order, cut, shuffled
 
 
 @pytest.mark.parametrize("rows", [1, 7, 8, 200])
 def test_every_row_comes_once(rows: int):
     lengths = [random.Random(place).randint(1, 99) for place in range(rows)]
 
-    assert sorted(grouped(lengths, 8, random.Random(0))) == list(range(rows))
+    assert sorted(shuffled(lengths, 8, random.Random(0))) == list(range(rows))
 
 
-def test_rows_of_like_length_make_an_update_and_the_odd_ones_come_last():
-    lengths = [random.Random(place).randint(1, 1000) for place in range(203)]
+def test_an_update_begins_with_its_longest_row_and_updates_are_of_any_length():
+    lengths = [random.Random(place).randint(1, 1000) for place in range(200)]
 
-    order = grouped(lengths, 8, random.Random(0))
+    order = [lengths[place] for place in shuffled(lengths, 8, random.Random(0))]
 
-    spans = [max(near) - min(near) for near in ([lengths[p] for p in order[i : i + 8]] for i in range(0, 200, 8))]
-    assert sum(spans) / len(spans) < 200
-    assert len(order) == 203
+    updates = [order[i : i + 8] for i in range(0, 200, 8)]
+    assert all(update == sorted(update, reverse=True) for update in updates)
+    assert sum(max(update) - min(update) for update in updates) / len(updates) > 500
 
 
 def test_an_epoch_has_its_own_order_whenever_it_is_asked_for():
