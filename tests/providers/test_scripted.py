@@ -128,7 +128,7 @@ def test_a_path_to_nowhere_is_refused(path, tmp_path, monkeypatch):
     ("model", "said"),
     [
         ("qwen3:0.6b", "no provider 'qwen3' .* ollama:qwen3:0.6b"),
-        ("olama:qwen3", "choose one of embedded, litellm, local, ollama, scripted"),
+        ("olama:qwen3", "choose one of adapter, embedded, litellm, local, ollama, scripted, slot"),
         ("ollama:", "name is empty"),
         ("", "name is empty"),
         ("embedded:big", "takes no name"),
