@@ -53,6 +53,12 @@ def folders(tmp_path_factory):
     ]
 
 
+@pytest.fixture(autouse=True)
+def _bases_of_its_own(monkeypatch):
+    """Other files' models, served by the same worker, may share the embedded model's base."""
+    monkeypatch.setattr(local, "_shared", {})
+
+
 @pytest.fixture
 def opened():
     """What a test connects is closed after it."""
