@@ -7,6 +7,7 @@ import asyncio
 import random
 import re
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     """Rounds until all are done; what was interrupted goes on where it stopped when the same command is given again."""
     from finetune.loop import Loop
 
+    warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)  # peft's, and nothing that a user could act on
     wait = seconds_of(args.every) if args.every else 0.0
     world = Shop(args, Settings())
     loop = Loop(_plan(args), world, args.out, where=world.log_dir, registry=world.settings.REGISTRY)
