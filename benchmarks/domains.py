@@ -15,7 +15,7 @@ from core.verifiers import verify
 from finetune.gate import wilson
 
 DOMAINS = ("math", "logic", "factual", "code")
-TASKS = 200
+TASKS = 100
 SEARCHES = {"lats": 24, "levels": 24}  # requests, of four samples each
 
 

@@ -43,7 +43,7 @@ ANSWER = "Answer"
 class Sizes(Record):
     """How much of everything. `collect` tasks, their `levels` and the `attempts` at each have an entry for each round."""
 
-    collect: tuple[int, ...] = (1200, 1300, 1300)
+    collect: tuple[int, ...] = (900, 1000, 1000)
     levels: tuple[tuple[int, ...], ...] = ((4, 3, 2), (4, 3, 2, 1), (4, 4, 3, 2))
     attempts: tuple[int, ...] = (16, 8, 8)
     gate: int = 800
