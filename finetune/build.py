@@ -27,6 +27,10 @@ from logs.place import Place
 from logs.reading import read_runs
 
 
+class NothingLeftError(TrainingError):
+    """No trace of the store makes a row: the funnel in its text says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lot(Record):
     """What one task gives, on disk: places of its rows, and the traces that are in them."""
@@ -54,7 +58,7 @@ def build_dataset(
     `held_out` are further tasks that must not be learnt, beside the store's own held-out side. `recheck` judges again every answer that
     would go in; what it does not confirm stays out. What people said, as it stands in the store, counts unless `feedback` is False;
     `edits` and `thumbs`, by trace id, go over it. With a `tokenizer` the card counts tokens and shows which of them are trained. Raises
-    StoreError when there is no store, TrainingError when nothing is left.
+    StoreError when there is no store, NothingLeftError when nothing is left.
     """
     if plan.max_tokens is not None and tokenizer is None:
         raise TrainingError("max_tokens is counted by the tokenizer that will be trained with: give the build one")
@@ -80,7 +84,7 @@ def build_dataset(
         kept = _mixed(lots, plan, tally)
         funnel = tally.funnel(sum(len(lot.used) for lot in kept))
         if not kept:
-            raise TrainingError(_nothing(where, funnel, plan))
+            raise NothingLeftError(_nothing(where, funnel, plan))
         facts = Facts(plan.kind, len(fence), tokenizer, plan.seed, _counted(said))
         lines = (facts.seen(rows.line(place)) for lot in kept for place in lot.places)
         return write(target, plan.kind, plan.plain(), funnel, lines, facts)

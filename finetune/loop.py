@@ -29,7 +29,7 @@ from core.errors import AdapterError, TrainingError
 from core.types import Domain, Record, Split, Task
 from finetune import dataset as datasets
 from finetune.adapters import Registry, read_manifest, register
-from finetune.build import build_dataset
+from finetune.build import NothingLeftError, build_dataset
 from finetune.dataset import Dataset
 from finetune.evaluation import Evaluation
 from finetune.evaluations import Evaluations
@@ -203,7 +203,7 @@ class Loop:
         for kind in ("sft", "dpo") if self.plan.dpo_pairs else ("sft",):
             try:
                 made = self._dataset(number, kind, held_out)
-            except TrainingError as error:
+            except NothingLeftError as error:
                 if kind == "sft":
                     return {"nothing": str(error)}
                 continue

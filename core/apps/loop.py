@@ -94,7 +94,7 @@ class Shop:
 
     def __init__(self, args: argparse.Namespace, settings: Settings) -> None:
         self.args = args
-        self.log_dir = args.log_dir or str(args.out / "logs")
+        self.log_dir = args.log_dir or settings.STORE_URL or str(args.out / "logs")
         domain = Domain(args.domain)
         changed: dict[str, Any] = {"REGISTRY": args.registry} if args.registry else {}
         self.settings = settings.changed(**changed).with_worker_model(domain, f"slot:{args.slot}")
@@ -151,16 +151,14 @@ class Shop:
 
     def traces(self) -> int:
         """How many there are to learn from, of the domain."""
-        from core.errors import StoreError
+        from logs.database import FILE
         from logs.reading import count_traces
 
-        try:
-            return count_traces(self.settings.STORE_URL or self.log_dir, domain=self.domain)
-        except StoreError:
-            return 0
+        begun = "://" in self.log_dir or (Path(self.log_dir) / FILE).exists()
+        return count_traces(self.log_dir, domain=self.domain) if begun else 0
 
     def _where(self) -> dict[str, Any]:
-        return {"STORE_URL": self.log_dir} if "://" in self.log_dir else {}
+        return {"STORE_URL": self.log_dir if "://" in self.log_dir else None}
 
     def _held_out(self, split: Split) -> list[Task]:
         from core.tasks.draw import draw
@@ -191,9 +189,13 @@ class Shop:
                 raise TaskError(f"{self.args.tasks} has no tasks to train on: give more")
             start = (number - 1) * self.args.per_round
             return [pool[place % len(pool)] for place in range(start, start + min(self.args.per_round, len(pool)))]
-        known = {task.key for earlier in range(1, number) for task in self._round_tasks(earlier)}
-        rng = random.Random(f"{self.args.seed} round {number}")
-        return draw(self.args.source, self.args.per_round, Split.TRAIN, rng, known=known)
+        known: set[str] = set()
+        tasks: list[Task] = []
+        for each in range(1, number + 1):
+            rng = random.Random(f"{self.args.seed} round {each}")
+            tasks = draw(self.args.source, self.args.per_round, Split.TRAIN, rng, known=known)
+            known |= {task.key for task in tasks}
+        return tasks
 
 
 def told(step: str, values: Mapping[str, Any]) -> str:
