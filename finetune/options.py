@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from core.errors import TrainingError
 from core.types import Record
+
+if TYPE_CHECKING:
+    from finetune.sft import SFTConfig
+    from finetune.usft import USFTConfig
 
 POSITIVE = ("epochs", "batch_size", "learning_rate", "gradient_accumulation_steps", "lora_r", "lora_alpha", "max_length", "log_every")
 NOT_NEGATIVE = ("warmup_steps", "evaluations", "micro_tokens", "save_steps")
@@ -73,3 +78,26 @@ class TrainConfig(Record):
     def effective_batch(self) -> int:
         """Rows of one update on one device."""
         return self.batch_size * self.gradient_accumulation_steps
+
+
+def train_config(config: SFTConfig | USFTConfig) -> TrainConfig:
+    """The options of the documented faces, as the trainers' core names them."""
+    return TrainConfig(
+        config.base_model_name,
+        Path(config.output_model_path),
+        config.num_train_epochs,
+        config.per_device_train_batch_size,
+        config.learning_rate,
+        config.gradient_accumulation_steps,
+        config.lora_r,
+        config.lora_alpha,
+        config.lora_dropout,
+        config.max_length,
+        target_modules=config.target_modules,
+        load_in_4bit=config.load_in_4bit,
+        load_in_8bit=config.load_in_8bit,
+        device=config.device,
+        seed=config.seed,
+        save_steps=config.save_steps,
+        resume=config.resume,
+    )

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, overload
 
 from core.errors import TrainingError
 from core.types import Record
+from finetune.options import train_config
 from finetune.rows import Row
 
 if TYPE_CHECKING:
-    from finetune.training import Progress, TrainConfig
+    from finetune.training import Progress
 
 FEW = 10  # rows, below which all are trained on and none is held back
 TOGETHER = 16  # prompts answered at a time
@@ -129,31 +130,6 @@ def predict_sft(
         for place, text in zip(places, _generate(model, tokenizer, [ids[place] for place in places], room, temperature), strict=True):
             answers[place] = text
     return answers
-
-
-def train_config(config: SFTConfig) -> TrainConfig:
-    """The same options as the trainers' core names them."""
-    from finetune.options import TrainConfig
-
-    return TrainConfig(
-        config.base_model_name,
-        Path(config.output_model_path),
-        config.num_train_epochs,
-        config.per_device_train_batch_size,
-        config.learning_rate,
-        config.gradient_accumulation_steps,
-        config.lora_r,
-        config.lora_alpha,
-        config.lora_dropout,
-        config.max_length,
-        target_modules=config.target_modules,
-        load_in_4bit=config.load_in_4bit,
-        load_in_8bit=config.load_in_8bit,
-        device=config.device,
-        seed=config.seed,
-        save_steps=config.save_steps,
-        resume=config.resume,
-    )
 
 
 def _texts(given: Iterable[str], name: str) -> list[str]:

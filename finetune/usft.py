@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import TrainingError
 from core.types import Record
+from finetune.options import train_config
 
 if TYPE_CHECKING:
     from finetune.packing import Spool, Tokens
@@ -80,31 +81,6 @@ def load_corpus_from_hf(name: str, split: str = "train", **options: Any) -> list
     from finetune.corpora import of_directory, of_hub
 
     return of_directory(Path(name), split) if Path(name).is_dir() else of_hub(name, split, options)
-
-
-def train_config(config: USFTConfig) -> TrainConfig:
-    """The same options as the trainers' core names them."""
-    from finetune.options import TrainConfig
-
-    return TrainConfig(
-        config.base_model_name,
-        Path(config.output_model_path),
-        config.num_train_epochs,
-        config.per_device_train_batch_size,
-        config.learning_rate,
-        config.gradient_accumulation_steps,
-        config.lora_r,
-        config.lora_alpha,
-        config.lora_dropout,
-        config.max_length,
-        target_modules=config.target_modules,
-        load_in_4bit=config.load_in_4bit,
-        load_in_8bit=config.load_in_8bit,
-        device=config.device,
-        seed=config.seed,
-        save_steps=config.save_steps,
-        resume=config.resume,
-    )
 
 
 def _train(
