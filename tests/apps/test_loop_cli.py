@@ -71,6 +71,15 @@ def test_generated_tasks_of_a_round_are_new_and_the_same_in_each_run(tmp_path: P
     assert shop.tasks(Split.GATE) == again.tasks(Split.GATE)
 
 
+def test_traces_are_collected_counted_and_learnt_from_in_one_place(tmp_path: Path):
+    url = f"sqlite:///{tmp_path}/elsewhere.sqlite"
+    settings = Settings(STORE_URL=url)
+
+    assert Shop(options("--out", str(tmp_path)), settings).log_dir == url
+    own = Shop(options("--out", str(tmp_path), "--log-dir", str(tmp_path / "logs")), settings)
+    assert (own.log_dir, own._where(), own.traces()) == (str(tmp_path / "logs"), {"STORE_URL": None}, 0)
+
+
 @pytest.mark.parametrize(
     ("words", "error", "told"),
     [

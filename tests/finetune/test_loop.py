@@ -189,6 +189,19 @@ def test_a_round_without_verified_traces_trains_nothing_and_says_why(tmp_path: P
     assert slots.read(tmp_path / "adapters", "math").champion is None
 
 
+def test_a_build_that_failed_is_no_round_without_traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: Any, **__: Any) -> None:
+        raise TrainingError("can't write the dataset: no space left on device")
+
+    monkeypatch.setattr("finetune.loop.build_dataset", full)
+    loop = loop_in(tmp_path, Scripted(tmp_path, {}))
+
+    with pytest.raises(TrainingError, match="no space left"):
+        loop.run(1)
+
+    assert list(loop.rounds_done(1)) == ["collect"]
+
+
 def test_a_folder_belongs_to_one_plan(tmp_path: Path):
     loop_in(tmp_path, Scripted(tmp_path, {}))
 
