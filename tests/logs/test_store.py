@@ -251,9 +251,9 @@ def test_an_exit_without_close_loses_nothing(tmp_path: Path, ending: str) -> Non
     program = "import sys\nfrom logs.store import TraceStore\nfrom sample_runs import a_run\nstore = TraceStore(sys.argv[1])\n"
     program += f"for number in range(100): store.put(a_run(number))\n{ending}"
 
-    run_python(program, tmp_path)
+    _, said = start_python(program, tmp_path, stderr=subprocess.PIPE).communicate()
 
-    assert len(list(read_runs(tmp_path))) == 100
+    assert len(list(read_runs(tmp_path))) == 100, said
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -416,10 +416,10 @@ def locked(path: Path) -> Iterator[Callable[[], None]]:
         yield connection.rollback
 
 
-def start_python(program: str, *arguments: object) -> subprocess.Popen[str]:
+def start_python(program: str, *arguments: object, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)])}
     command = [sys.executable, "-c", textwrap.dedent(program), *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True)
 
 
 def run_python(program: str, *arguments: object) -> str:
