@@ -146,6 +146,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     bits = parser.add_mutually_exclusive_group()
     bits.add_argument("--load-in-4bit", action="store_true", help="QLoRA: the base in 4 bits through bitsandbytes")
     bits.add_argument("--load-in-8bit", action="store_true", help="the base in 8 bits through bitsandbytes")
+    parser.add_argument(
+        "--beta", type=float, default=0.1, help="dpo, kto: hold to the model that training began with (default: %(default)s)"
+    )
+    parser.add_argument("--num-generations", type=int, default=8, help="grpo: answers to a question (default: %(default)s)")
+    parser.add_argument("--max-completion-length", type=int, default=256, help="grpo: most tokens of an answer (default: %(default)s)")
+    parser.add_argument("--temperature", type=float, default=1.0, help="grpo: of the answers (default: %(default)s)")
+    parser.add_argument("--kl", type=float, default=0.0, help="grpo: weight of the distance to where training began (default: %(default)s)")
     parser.add_argument("--save-steps", type=int, default=0, help="steps between checkpoints (default: one a minute)")
     parser.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint in the output folder")
     parser.add_argument("--seed", type=int, default=0, help="of the split, the order and the adapter's first weights")

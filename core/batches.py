@@ -33,6 +33,11 @@ class Session(ExitStack):
             self._model = model
             self.enter_context(getattr(model, "session", nullcontext)())
 
+    def leave(self) -> None:
+        """The next request goes elsewhere."""
+        self.close()
+        self._model = None
+
 
 async def answer_all(
     groups: Sequence[Sequence[int]], width: int, answer: Callable[[int, Session], Awaitable[Result]], on_result: OnResult

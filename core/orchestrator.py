@@ -25,10 +25,11 @@ from core.judging import Judging
 from core.memory import Memory
 from core.models import Models, sticky_key
 from core.providers import connect
-from core.registry import STORES, STRATEGIES, resolve
+from core.registry import SPECIALISTS, STORES, STRATEGIES, resolve
 from core.routing import router
 from core.search.events import Event
-from core.types import Domain, Model, Request, Result, Sampling, Task, Verdict
+from core.specialists import Said, Specialists, heard
+from core.types import Domain, Model, Outcome, Request, Result, Sampling, Task, Verdict
 from core.verifiers import Verifiers
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+BOUNDS = ("SEARCH_PROMPT_TOKENS", "SEARCH_COMPLETION_TOKENS", "SEARCH_SECONDS", "SEARCH_COST")  # of a search; what was said is paid
+
 
 class Orchestrator:
     """Ask it questions. With `enable_logging` every search, its tree and every attempt go to `<log_dir>/traces.sqlite`.
@@ -47,6 +50,9 @@ class Orchestrator:
     Safe to use from any thread and inside a running event loop. `close` it, or use it in a `with`, to be sure that the log is written.
     `verify` replaces the domains' verifiers and the checks of single steps with one function: for experiments. With CACHE a verified
     answer is given again, at once: its result says `cached`, its `run_id` is the first one's, and nothing of it is logged.
+
+    With RESPONSE_ROUTER a question goes to the specialists first: what one of them is sure of is judged and given, unless it is refuted,
+    and the search is for the rest. A `strategy` that is named always searches.
     """
 
     def __init__(
@@ -61,6 +67,7 @@ class Orchestrator:
         self.verifiers = verify or Verifiers(self.settings.VERIFIERS, **self._verifier_options())
         self._router = router(self.settings.ROUTER)
         self._judging = Judging(self.verifiers, self.settings, with_steps=verify is None, process=self._process_reward())
+        self._specialists = self._open_specialists()
         self._finished: list[Inference] = []
         self.log_dir = Path(log_dir)
         remembers = self.settings.CACHE != "off"
@@ -69,6 +76,7 @@ class Orchestrator:
         self._store = self._open_store() if enable_logging else None
         self._telemetry = self._open_telemetry()
         self._unlogged = 0
+        self._told_of_specialists = False
         self._models = Models(self.settings.REGISTRY, lambda spec: connect(spec, self.settings))
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="orchestrator", daemon=True)
@@ -80,14 +88,14 @@ class Orchestrator:
         Raises TaskError for a question that can't be asked, ConfigError for names that don't exist, ProviderError when the model
         can't be reached. A wrong answer is no error: look at `result.verified` and `result.verdict`.
         """
-        return self._run(self._infer(self._task(query, domain, expected), strategy or self.settings.SEARCH_STRATEGY))
+        return self._run(self._infer(self._task(query, domain, expected), strategy))
 
     async def ainfer(
         self, query: str | Task, domain: str | None = None, expected: str | None = None, *, strategy: str | None = None
     ) -> Result:
         """`infer` for asynchronous callers."""
         task = self._task(query, domain, expected)
-        return await asyncio.wrap_future(self._start(self._infer(task, strategy or self.settings.SEARCH_STRATEGY)))
+        return await asyncio.wrap_future(self._start(self._infer(task, strategy)))
 
     def stream(
         self, query: str | Task, domain: str | None = None, expected: str | None = None, *, strategy: str | None = None
@@ -95,7 +103,7 @@ class Orchestrator:
         """Each event of the search as it happens, and the Result last. Leaving the iteration ends the search. Raises as `infer` does."""
         task = self._task(query, domain, expected)
         heard: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        future = self._start(self._infer(task, strategy or self.settings.SEARCH_STRATEGY, listener=heard.put))
+        future = self._start(self._infer(task, strategy, listener=heard.put))
         future.add_done_callback(lambda _: heard.put(None))
         try:
             while (event := heard.get()) is not None:
@@ -114,7 +122,7 @@ class Orchestrator:
         def tell(event: Event | None) -> None:
             here.call_soon_threadsafe(heard.put_nowait, event)
 
-        future = self._start(self._infer(task, strategy or self.settings.SEARCH_STRATEGY, listener=tell))
+        future = self._start(self._infer(task, strategy, listener=tell))
         future.add_done_callback(lambda _: tell(None))
         try:
             while (event := await heard.get()) is not None:
@@ -144,8 +152,7 @@ class Orchestrator:
         if isinstance(tasks, str):
             raise TaskError("infer_many takes a list of questions: use infer for a single one")
         asked = [self._task(task, None, None) for task in tasks]
-        strategy = strategy or self.settings.SEARCH_STRATEGY
-        resolve(STRATEGIES, strategy)
+        resolve(STRATEGIES, strategy or self.settings.SEARCH_STRATEGY)
         concurrency = self.settings.CONCURRENCY if concurrency is None else concurrency
         if concurrency < 1:
             raise ConfigError(f"concurrency is {concurrency}: choose 1 or more")
@@ -215,6 +222,12 @@ class Orchestrator:
 
         return load(self.settings.PROCESS_REWARD)
 
+    def _open_specialists(self) -> Specialists | None:
+        if self.settings.RESPONSE_ROUTER is None:
+            return None
+        found: Specialists = resolve(SPECIALISTS, "router")(self.settings)
+        return found
+
     def _open_telemetry(self) -> Telemetry | None:
         if not self.settings.OTEL_ENDPOINT:
             return None
@@ -256,6 +269,8 @@ class Orchestrator:
             work.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
         await self._models.close()
+        if self._specialists:
+            await asyncio.to_thread(self._specialists.close)
         if self._memory:
             self._memory.close()
         await self._loop.shutdown_default_executor()
@@ -276,11 +291,11 @@ class Orchestrator:
         found = self._router(query, self.settings.MIN_ROUTING_CONFIDENCE, self.settings.FALLBACK_DOMAIN)
         return found.domain, found.confidence
 
-    async def _infer_many(self, tasks: Sequence[Task], strategy: str, width: int, on_result: OnResult, resume: bool) -> list[Result]:
-        for npc in self._workers(tasks):
+    async def _infer_many(self, tasks: Sequence[Task], strategy: str | None, width: int, on_result: OnResult, resume: bool) -> list[Result]:
+        for npc in self._workers(tasks) if strategy or not self._specialists else ():
             with suppress(RatchetError):  # each of its tasks will tell
                 await self._models.connected(npc)
-        keys = [self._key(task, strategy) for task in tasks] if resume else [None] * len(tasks)
+        keys = [self._key(task, strategy or self.settings.SEARCH_STRATEGY) for task in tasks] if resume else [None] * len(tasks)
         there = await asyncio.to_thread(self._answered, keys) if resume else {}
 
         async def answer(place: int, session: Session) -> Result:
@@ -318,7 +333,7 @@ class Orchestrator:
             log_path(self.log_dir, key).unlink(missing_ok=True)
         return there
 
-    async def _infer_safely(self, task: Task, strategy: str, session: Session) -> Result:
+    async def _infer_safely(self, task: Task, strategy: str | None, session: Session) -> Result:
         started = time.monotonic()
         try:
             return await self._infer(task, strategy, session)
@@ -326,8 +341,12 @@ class Orchestrator:
             return failed(task, str(error), time.monotonic() - started)
 
     async def _infer(
-        self, task: Task, strategy: str, session: Session | None = None, listener: Callable[[Event], None] | None = None
+        self, task: Task, strategy: str | None, session: Session | None = None, listener: Callable[[Event], None] | None = None
     ) -> Result:
+        if strategy is None:
+            if (result := await self._quick(task, session, listener)) is not None:
+                return result
+            strategy = self.settings.SEARCH_STRATEGY
         async with self._models.lent(hire(task.domain, self.settings), sticky_key(task)) as (npc, model):
             if self._memory and (found := await asyncio.to_thread(self._memory.find, task, npc, model)):
                 return found
@@ -338,14 +357,34 @@ class Orchestrator:
                 await asyncio.to_thread(self._memory.keep, task, npc, result)
             return result
 
-    async def _search(self, question: Question, listener: Callable[[Event], None] | None) -> Result:
+    async def _quick(self, task: Task, session: Session | None, listener: Callable[[Event], None] | None) -> Result | None:
+        """What specialists are sure of and no verifier refutes; both that and what was refuted is logged as any other run."""
+        if self._specialists is None:
+            return None
+        if session:
+            session.leave()
+        try:
+            spoken = await self._specialists.ask(task.prompt)
+        except RatchetError as error:
+            if not self._told_of_specialists:
+                self._told_of_specialists = True
+                log.warning("the specialists of RESPONSE_ROUTER can't answer, so that all is searched: %s (told once)", error)
+            return None
+        if spoken is None:
+            return None
+        npc, confidence = heard(hire(task.domain, self.settings), spoken), self._route(task.prompt)[1]
+        question = Question(task, npc, Said(spoken), "single", confidence)
+        result = await self._search(question, listener, self.settings.changed(**dict.fromkeys(BOUNDS)))
+        return None if result.verdict.outcome is Outcome.FAIL else result
+
+    async def _search(self, question: Question, listener: Callable[[Event], None] | None, settings: Settings | None = None) -> Result:
         log_dir = self.log_dir if self._store else None
-        heard = self._telemetry.listen(listener) if self._telemetry else None
-        inference = Inference(question, self.settings, self._judging, emit=heard or listener, log_dir=log_dir)
+        spans = self._telemetry.listen(listener) if self._telemetry else None
+        inference = Inference(question, settings or self.settings, self._judging, emit=spans or listener, log_dir=log_dir)
         try:
             return await inference.run()
         finally:
-            self._remember(inference, heard)
+            self._remember(inference, spans)
 
     def _verifier_options(self) -> dict[str, Any]:
         s = self.settings

@@ -75,6 +75,10 @@ REASONERS: dict[str, str] = {
     "orchestrator": "core.orchestrator:Orchestrator",
 }
 
+SPECIALISTS: dict[str, str] = {
+    "router": "finetune.ensemble.front:Front",
+}
+
 TOOLS: dict[str, str] = {
     "calculator": "agents.tools:calculator",
     "python": "agents.tools:python",

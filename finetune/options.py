@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from finetune.sft import SFTConfig
     from finetune.usft import USFTConfig
 
-POSITIVE = ("epochs", "batch_size", "learning_rate", "gradient_accumulation_steps", "lora_r", "lora_alpha", "max_length", "log_every")
+POSITIVE = (
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "gradient_accumulation_steps",
+    "lora_r",
+    "lora_alpha",
+    "max_length",
+    "log_every",
+    "beta",
+)
 NOT_NEGATIVE = ("warmup_steps", "evaluations", "micro_tokens", "save_steps")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -30,6 +40,8 @@ class TrainConfig(Record):
     micro_tokens: tokens with padding that go forward and back at a time; 0 takes as many as the free memory holds.
     save_steps: updates between checkpoints; 0 makes one for every minute of training.
     resume: go on from the last whole checkpoint in output_dir, where there is one.
+    beta: of DPO and KTO, how strongly the answers are held to those of the model that training began with.
+    num_generations, max_completion_length, temperature, kl: of GRPO, see `finetune.grpo.Generation`.
     """
 
     model: str
@@ -56,6 +68,10 @@ class TrainConfig(Record):
     micro_tokens: int = 0
     save_steps: int = 0
     resume: bool = False
+    num_generations: int = 8
+    max_completion_length: int = 256
+    temperature: float = 1.0
+    kl: float = 0.0
 
     def __post_init__(self) -> None:
         for name in POSITIVE:

@@ -9,7 +9,7 @@ from typing import Any
 from core.types import Trace
 from finetune.adapters import Manifest, read_manifest, register
 from finetune.data import dpo_pairs, kto_rows, sft_rows
-from finetune.grpo import prompts_of, train_grpo, verified_reward
+from finetune.grpo import Generation, prompts_of, train_grpo, verified_reward
 from finetune.kto import train_kto
 from finetune.lora import is_first_process, wait_for_all
 from finetune.pairs import held_out_of
@@ -75,7 +75,8 @@ def grpo(
     del kept, min_reward
     prompts = prompts_of(_of(domain, traces), held_out_of(traces))
     tasks = {trace.task.id: trace.task for trace in traces}
-    metrics = train_grpo(prompts, config, verified_reward(tasks=tasks), on_step=on_step)
+    generation = Generation(config.num_generations, config.max_completion_length, config.temperature, kl=config.kl)
+    metrics = train_grpo(prompts, config, verified_reward(tasks=tasks), generation, on_step=on_step)
     return _registered(config, domain, "grpo", [prompt.trace_id for prompt in prompts], metrics)
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sample_traces import failed, problems, run_of, solved
 
 import finetune_setup
 from core.errors import ConfigError, StoreError, TrainingError
 from core.types import Split, Trace
 from finetune_setup import collect_traces, filter_high_quality, finetune_worker, main, prepare_dataset
 from logs.store import TraceStore
-from tests.finetune.sample_traces import failed, problems, run_of, solved
 
 pytestmark = [
     # peft asks transformers by a name that it is about to drop

@@ -1,9 +1,10 @@
-"""`ratchet adapters`: list the registry, look at a version, compare two, let one serve, go back, export."""
+"""`ratchet adapters`: list the registry, look at a version, compare two, let one serve or try it as a canary, go back, export."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ DELETED = "deleted_traces.json"
 
 def add_adapters(commands: Any) -> None:
     """The command and all below it."""
-    adapters = commands.add_parser("adapters", help="registered adapters: list, show, diff, promote, rollback, export")
+    adapters = commands.add_parser("adapters", help="registered adapters: list, show, diff, promote, canary, watch, rollback, export")
     actions = adapters.add_subparsers(required=True, metavar="ACTION")
     listed = _action(actions, "list", "all versions with their states, and what the slots serve", _list)
     listed.add_argument("name", nargs="?", help="only this adapter's")
@@ -42,6 +43,24 @@ def add_adapters(commands: Any) -> None:
     promote.add_argument("--force", action="store_true", help="without the gate, or against it; the journal says so")
     promote.add_argument("--why", default="", help="for the journal")
     _as_json(promote)
+    canary = _action(actions, "canary", "let a version answer a share of the traffic, if the gate let it through", _canary)
+    canary.add_argument("reference", help="such as math@7")
+    canary.add_argument("--slot", help="where (default: the slot of the adapter's name)")
+    canary.add_argument("--share", type=float, default=0.1, help="of the traffic, 0 to 1 (default: %(default)s)")
+    canary.add_argument("--force", action="store_true", help="without the gate, or against it; the journal says so")
+    canary.add_argument("--why", default="", help="for the journal")
+    _as_json(canary)
+    watch = _action(actions, "watch", "promote a slot's canary or stop it, as soon as its traces have said enough", _watch)
+    watch.add_argument("slot", help="such as math")
+    watch.add_argument("--log-dir", default=None, help="folder or URL of the traces (default: STORE_URL, or ./logs)")
+    watch.add_argument("--every", metavar="TIME", help="look again each 30s, 5m or 1h until it is decided (default: look once)")
+    watch.add_argument("--look", action="store_true", help="only look; leave promoting and stopping to somebody else")
+    watch.add_argument("--margin", type=float, default=0.05, help="how much worse is still good enough (default: %(default)s)")
+    watch.add_argument("--alpha", type=float, default=0.05, help="chance of stopping one that is no worse (default: %(default)s)")
+    watch.add_argument("--beta", type=float, default=0.05, help="chance of promoting one worse by the margin (default: %(default)s)")
+    watch.add_argument("--error-ratio", type=float, default=2.0, help="how often its checks may break, at most (default: %(default)s)")
+    watch.add_argument("--least", type=int, default=50, help="known outcomes before it is promoted (default: %(default)s)")
+    _as_json(watch)
     rollback = _action(actions, "rollback", "let what served before serve again", _rollback)
     rollback.add_argument("slot", help="such as math")
     rollback.add_argument("--canary", action="store_true", help="only end the canary; the champion stays")
@@ -175,6 +194,32 @@ def _promote(args: argparse.Namespace) -> int:
     registry = _registry(args)
     slot = args.slot or args.reference.partition("@")[0]
     return _say(args, registry.promote(args.reference, slot, force=args.force, why=args.why, base=args.base or ""))
+
+
+def _canary(args: argparse.Namespace) -> int:
+    slot = args.slot or args.reference.partition("@")[0]
+    return _say(args, _registry(args).start_canary(args.reference, slot, args.share, force=args.force, why=args.why))
+
+
+def _watch(args: argparse.Namespace) -> int:
+    """Looks, says where the canary stands, and looks again until it is decided or somebody else has ended it."""
+    from core.apps.loop import seconds_of
+    from core.config import Settings
+    from finetune.canary import CanaryPlan
+    from finetune.canary_watch import watch
+
+    plan = CanaryPlan(args.alpha, args.beta, args.margin, args.error_ratio, args.least)
+    pause = seconds_of(args.every) if args.every else 0.0
+    registry, where = _registry(args), args.log_dir or Settings().STORE_URL or "./logs"
+    while True:
+        standing = watch(where, registry, args.slot, plan, act=not args.look)
+        if standing is None:
+            print(json.dumps(None) if args.json else f"slot {args.slot}: no canary")
+            return 0
+        print(json.dumps(standing.as_dict()) if args.json else f"slot {args.slot}: {standing.verdict}; {standing.reason}", flush=True)
+        if standing.verdict != "continue" or not pause:
+            return 0
+        time.sleep(pause)
 
 
 def _rollback(args: argparse.Namespace) -> int:

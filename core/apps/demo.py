@@ -43,9 +43,9 @@ ANSWER = "Answer"
 class Sizes(Record):
     """How much of everything. `collect` tasks, their `levels` and the `attempts` at each have an entry for each round."""
 
-    collect: tuple[int, ...] = (900, 1000, 1000)
-    levels: tuple[tuple[int, ...], ...] = ((4, 3, 2), (4, 3, 2, 1), (4, 4, 3, 2))
-    attempts: tuple[int, ...] = (16, 8, 8)
+    collect: tuple[int, ...] = (750, 750)
+    levels: tuple[tuple[int, ...], ...] = ((4, 3, 2), (4, 3, 2, 1))
+    attempts: tuple[int, ...] = (16, 8)
     gate: int = 800
     report: int = 1200
     search: int = 240

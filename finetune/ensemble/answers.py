@@ -20,6 +20,7 @@ from finetune.ensemble.models import ModelPool
 
 V = TypeVar("V")
 Key = tuple[str, tuple[Message, ...]]
+NOTHING = Usage()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Answer(Record):
 
     `confidence` is the calibrated share of such answers that are right, or, where `calibrated` is False, the mean probability of a
     token; None where the model tells none. One that was cut off has 0. `weights` is the fingerprint of what answered. `seconds` and
-    `cost` are of the time when it was asked; seconds in which several were under way are shared among them.
+    `cost` are of the time when it was asked, as is `usage`; seconds in which several were under way are shared among them.
     """
 
     gene: int
@@ -44,6 +45,7 @@ class Answer(Record):
     seconds: float
     cost: float | None
     cached: bool
+    usage: Usage = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,7 @@ class Answers:
             seconds=said.seconds,
             cost=said.usage.cost,
             cached=cached,
+            usage=said.usage,
         )
 
 

@@ -36,7 +36,7 @@ class Search:
     """The Orchestrator with the search that the settings name, made when it is first asked. Safe from any thread."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self._settings = settings.changed(RESPONSE_ROUTER=None)  # it is asked where the specialists were not sure
         self._orchestrator: Any = None
         self._making = threading.Lock()
 

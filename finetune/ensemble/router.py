@@ -10,9 +10,10 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, TypeVar
 
 from core.config import Settings
 from core.errors import ConfigError, SearchError, TaskError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from finetune.ensemble.calibrating import Calibrated
 
 Path = Literal["fast", "ensemble", "reasoning"]
+T = TypeVar("T")
 
 
 class Routed(TypedDict):
@@ -141,6 +143,12 @@ class ResponseRouter:
             self._reasoned(thoughts[query], each.called, each.answers, began) if isinstance(each, Unsure) else each
             for query, each in zip(asked, found, strict=True)
         ]
+
+    async def ask_specialists(self, query: str, genome: Genome | None = None) -> Routed | None:
+        """What the specialists answer, None when none of them is sure enough: System 2 is the caller's. Raises as `route_query`."""
+        _check(query)
+        found = await asyncio.wrap_future(self._start(self._specialists(query, self._own(genome), time.perf_counter())))
+        return None if isinstance(found, Unsure) else found
 
     def calibrate(self, tasks: Iterable[Task], genome: Genome | None = None, **options: Any) -> list[Calibrated]:
         """Measure on tasks that can be verified what each gene's confidence is worth: see `finetune.ensemble.calibrating.calibrate`."""
@@ -269,7 +277,16 @@ class ResponseRouter:
         return {query: (known[query], True) if query in known else (new[query], False) for query in queries}
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """The result of a coroutine on the router's own loop, which starts at first use. An interrupt cancels it."""
+        """The result of a coroutine on the router's own loop. An interrupt cancels it."""
+        future = self._start(work)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """A coroutine on the router's own loop, which starts at first use."""
         try:
             with self._turn:
                 if self._closed:
@@ -278,14 +295,9 @@ class ResponseRouter:
                     self._loop = asyncio.new_event_loop()
                     self._thread = threading.Thread(target=self._loop.run_forever, name="response router", daemon=True)
                     self._thread.start()
-                future = asyncio.run_coroutine_threadsafe(work, self._loop)
+                return asyncio.run_coroutine_threadsafe(work, self._loop)
         except BaseException:
             work.close()
-            raise
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
             raise
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import get_args
 
 import pytest
 from sample_adapters import make_registered
+from sample_traces import failed, problems, run_of, solved
 
+from core import slots
 from core.apps.adapters import KINDS
 from core.apps.cli import main
 from finetune.adapters import WEIGHTS, Registry
 from finetune.export import Exported, Kind
 from finetune.parity import Parity
+from logs.reading import read_traces
+from logs.store import TraceStore
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +131,39 @@ def test_what_is_not_there_is_told(registry: Registry, capsys):
     assert "there is no math@9" in typed(capsys, "show", "math@9", code=1)
     assert "is no adapter reference" in typed(capsys, "promote", "math", "--force", code=1)
     assert "there is no slot code" in typed(capsys, "rollback", "code", code=1)
+
+
+def test_a_canary_is_started_watched_and_stopped_by_its_traces(registry: Registry, tmp_path: Path, capsys):
+    registry.promote("math@1", "math", force=True)
+    assert "slot math: no canary" in typed(capsys, "watch", "math", "--log-dir", str(tmp_path / "logs"))
+    assert "no gate has decided on math@2 in math" in typed(capsys, "canary", "math@2", code=1)
+    assert "25% to the canary math@2" in typed(capsys, "canary", "math@2", "--share", "0.25", "--force")
+    log(tmp_path / "logs", registry, 6)
+
+    assert "slot math: continue; nothing is decided" in typed(capsys, "watch", "math", "--log-dir", str(tmp_path / "logs"))
+    log(tmp_path / "logs", registry, 400)
+    looked = json.loads(typed(capsys, "watch", "math", "--log-dir", str(tmp_path / "logs"), "--look", "--json"))
+    assert looked["verdict"] == "roll back"
+    assert slots.read(registry.folder, "math").canary == "math@2"
+    told = typed(capsys, "watch", "math", "--log-dir", str(tmp_path / "logs"), "--every", "1h")
+    assert "slot math: roll back; the canary does harm" in told
+    assert slots.read(registry.folder, "math").canary is None
+
+
+def test_a_watch_that_cannot_look_says_why(registry: Registry, tmp_path: Path, capsys):
+    registry.promote("math@1", "math", force=True)
+    registry.start_canary("math@2", "math", 0.1, force=True)
+    assert "no traces in" in typed(capsys, "watch", "math", "--log-dir", str(tmp_path / "none"), code=1)
+    assert "'soon' is no time" in typed(capsys, "watch", "math", "--every", "soon", code=1)
+    assert "margin of the canary is 2.0" in typed(capsys, "watch", "math", "--margin", "2", code=1)
+    assert "the share of the slot math is 7.0" in typed(capsys, "canary", "math@2", "--share", "7", "--force", code=1)
+
+
+def log(place: Path, registry: Registry, n: int) -> None:
+    """`n` more answers, every other one by each arm: the champion is always right and the canary never."""
+    begun, first = time.time(), len(list(read_traces(place))) if place.exists() else 0
+    prints = {name: registry.get(name).manifest.fingerprint for name in ("math@1", "math@2")}  # type: ignore[union-attr]
+    with TraceStore(place, redact=None) as store:
+        for i, problem in enumerate(problems(first + n)[first:]):
+            make, arm = ((solved, "math@1"), (failed, "math@2"))[i % 2]
+            store.put(run_of(make(problem, model=f"adapter:{arm}", fingerprint=prints[arm], created=begun + i / n)))

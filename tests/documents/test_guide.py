@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sample_traces import problems, run_of, solved
 
 from core.config import Settings
 from core.orchestrator import Orchestrator
 from core.types import Domain
 from finetune.adapters import read_manifest
 from logs.store import TraceStore
-from tests.finetune.sample_traces import problems, run_of, solved
 
 pytestmark = [
     pytest.mark.slow,

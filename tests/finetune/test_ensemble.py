@@ -8,11 +8,11 @@ import threading
 from typing import Any
 
 import pytest
+from sample_specialists import Shelf, gene, sure
 
 from core.errors import ConfigError, ProviderError, SearchError, TaskError
 from core.types import Completion, Domain, Evidence, Outcome, Result, Usage, Verdict
 from finetune.model_ensembler import Calibration, Learned, ModelGene, ResponseRouter, create_model_genome
-from tests.finetune.sample_specialists import Shelf, gene, sure
 
 
 def router_of(shelf: Shelf, **options: Any) -> ResponseRouter:

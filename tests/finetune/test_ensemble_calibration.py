@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sample_specialists import Shelf, gene, sure
+from sample_traces import failed, problems, solved
 
 from core.errors import ConfigError, TrainingError
 from core.types import Completion, Domain, Task
 from finetune.model_ensembler import Calibration, ResponseRouter, fit, tasks_of
-from tests.finetune.sample_specialists import Shelf, gene, sure
-from tests.finetune.sample_traces import failed, problems, solved
 
 PAIRS = st.lists(st.tuples(st.floats(-30, 0), st.booleans()), min_size=20, max_size=60)
 

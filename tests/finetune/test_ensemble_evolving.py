@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sample_specialists import Shelf, gene, sure
 
 from core.config import Settings
 from core.errors import ConfigError, TrainingError
@@ -23,7 +24,6 @@ from finetune.model_ensembler import (
     mutate_model_genome,
     save_router,
 )
-from tests.finetune.sample_specialists import Shelf, gene, sure
 
 CONFIG = GAConfig(population_size=8, generations=6, mutation_rate=0.8, elitism_count=1, seed=1)
 

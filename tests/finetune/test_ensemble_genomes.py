@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sample_specialists import gene
 
 from core.errors import TaskError
 from core.types import Domain, Task
@@ -25,7 +26,6 @@ from finetune.model_ensembler import (
     score,
     task_words,
 )
-from tests.finetune.sample_specialists import gene
 
 TEXTS = st.text(max_size=12)
 GENES = st.builds(

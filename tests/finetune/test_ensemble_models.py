@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from sample_specialists import Shelf, sure
 
 from core.config import Settings
 from core.errors import ConfigError, ProviderError
@@ -15,7 +16,6 @@ from core.providers.local import EMBEDDED_DIRECTORY
 from core.types import Domain
 from finetune.ensemble.models import ModelPool
 from finetune.model_ensembler import ModelGene, ResponseRouter, load_router, save_router
-from tests.finetune.sample_specialists import Shelf, sure
 from tests.sample_adapters import make_adapter
 
 

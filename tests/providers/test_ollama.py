@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -485,7 +486,8 @@ def test_control_c_closes_the_connection_and_leaves_no_warning(server):
         os.kill(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=60)
 
-    assert (out, err) == ("stopped\n", "")
+    slow = re.compile(r"Executing <.*> took [\d.]+ seconds\n")  # asyncio's, in development mode on a busy machine
+    assert (out, slow.sub("", err)) == ("stopped\n", "")
     assert server.is_left()
 
 

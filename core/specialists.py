@@ -1,0 +1,57 @@
+"""Specialists in front of the search: where one of them is sure, it answers at once, and nothing is searched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from agents.npc import NPC
+from core.types import Completion, Record, Reply, Request, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken(Record):
+    """What a specialist answered. `directive` is the system message that it heard, `usage` what all that were asked took for it."""
+
+    model: str
+    fingerprint: str | None
+    directive: str
+    completion: Completion
+    usage: Usage
+    confidence: float | None
+
+
+class Specialists(Protocol):
+    """Those of a response router. Use it from one event loop."""
+
+    async def ask(self, query: str) -> Spoken | None:
+        """The answer of one that is sure, or of several that agree; None where the search is needed. Raises RatchetError."""
+        ...
+
+    def close(self) -> None:
+        """Give the models back."""
+        ...
+
+
+class Said:
+    """A `core.types.Model` that has spoken already, so that its answer is judged, rewarded and kept as any other."""
+
+    in_process = True
+    reflects = False
+
+    def __init__(self, spoken: Spoken) -> None:
+        self.name, self.fingerprint = spoken.model, spoken.fingerprint
+        self._spoken = spoken
+
+    async def complete(self, request: Request) -> Reply:
+        """What was said, whatever is asked."""
+        del request
+        return Reply((self._spoken.completion,), self._spoken.usage)
+
+    async def close(self) -> None:
+        """There is nothing to give back: the model is the router's."""
+
+
+def heard(npc: NPC, spoken: Spoken) -> NPC:
+    """The worker as the specialist that answered in its place."""
+    return npc.replace(primary_directive=spoken.directive or npc.primary_directive, model=spoken.model, provider=None, tools=())
