@@ -294,8 +294,9 @@ class Inference:
 
     async def _judge(self, ticket: Ticket, index: int, completion: Completion, share: Usage, agreeing: float) -> Child:
         task, step = self.attempts.task, completion.text
-        if completion.finish == "stop" and not step.endswith(NEWLINE):
-            step += NEWLINE  # servers cut the stop string off, and the next step must not run into this one
+        if completion.finish == "stop" and NEWLINE not in step:
+            # servers cut the stop string off, and the next step must not run into this one; a token may hold an indentation behind it
+            step += NEWLINE
         text = ticket.prefix + step
         if completion.finish == "stop" and not ticket.whole and (task.domain in LONG_ANSWERS or not ANSWERED.match(step)):
             return Child(step, terminal=False, value=self.judging.promise(task, text, completion, agreeing))

@@ -169,7 +169,10 @@ class Usage(Record):
 
 @dataclass(frozen=True, slots=True)
 class Sampling(Record):
-    """How to draw a completion. Temperature 0 is greedy; `stop` strings end a completion and stay at its end."""
+    """How to draw a completion. Temperature 0 is greedy; `stop` strings end a completion and stay at its end.
+
+    Where a token holds more than the end of a stop string, such as a newline and the next line's indentation, it stays whole.
+    """
 
     temperature: float = 0.0
     top_p: float = 1.0

@@ -108,6 +108,7 @@ class _Join:
         self._numpy, self._bound = numpy, bound
         counts = Counter(shingle for _, shingles in sets for shingle in shingles)
         self._rank = {shingle: i for i, shingle in enumerate(sorted(counts, key=lambda s: (counts[s], s)))}
+        sets = sorted(sets, key=lambda each: len(each[1]))  # so that those of a like size stand together in every list
         ranks = [numpy.sort(numpy.fromiter(map(self._rank.__getitem__, s), numpy.int32, len(s))) for _, s in sets]
         self._places = numpy.fromiter((place for place, _ in sets), numpy.int64, len(sets))
         self._groups = numpy.asarray(groups, numpy.int64)[self._places] if groups is not None and sets else None
@@ -115,7 +116,7 @@ class _Join:
         self._starts = numpy.cumsum(self._sizes) - self._sizes
         self._flat = numpy.concatenate(ranks) if ranks else numpy.zeros(0, numpy.int32)
         self._least = numpy.fromiter((_least(size, bound) for size in self._sizes.tolist()), numpy.int64, len(sets))
-        self._lists, self._list_starts = self._inverted(ranks)
+        self._order, self._owners = self._inverted(ranks)
         self._mask = numpy.zeros(len(self._rank), bool)
 
     def find(self, shingles: set[str], group: int, but: int) -> Match | None:
@@ -128,21 +129,28 @@ class _Join:
         searched = known[: max(_prefix(size, self._bound) - (size - len(known)), 0)]
         if not searched:
             return None
-        starts = self._list_starts
-        visited = numpy.concatenate([self._lists[starts[rank] : starts[rank + 1]] for rank in searched])
-        shared = numpy.bincount(visited, minlength=len(self._sizes))
+        first = int(numpy.searchsorted(self._sizes, self._bound * size - 1e-9))
+        last = int(numpy.searchsorted(self._sizes, (size + 1e-9) / self._bound, "right"))
+        if first == last:
+            return None
+        offsets = numpy.asarray(searched, numpy.int64) * len(self._sizes)
+        starts, ends = (numpy.searchsorted(self._order, offsets + place).tolist() for place in (first, last))
+        found = [self._owners[a:b] for a, b in zip(starts, ends, strict=True) if a < b]
+        if not found:
+            return None
+        shared = numpy.bincount(numpy.concatenate(found) - first, minlength=last - first)
         smallest = _least(ceil(self._bound * size - 1e-9), self._bound)
         candidates = numpy.flatnonzero(shared >= min(least, smallest))
-        sizes = self._sizes[candidates]
-        fits = shared[candidates] >= numpy.minimum(self._least[candidates], least)
-        fits &= (sizes >= self._bound * size - 1e-9) & (sizes * self._bound <= size + 1e-9)
+        counts, candidates = shared[candidates], candidates + first
+        fits = counts >= numpy.minimum(self._least[candidates], least)
         if group != NOBODY and self._groups is not None:
             fits &= self._groups[candidates] != group
         candidates = candidates[fits]
+        candidates = candidates[numpy.argsort(self._places[candidates])]
         for start in range(0, len(candidates), AT_ONCE):
-            found = self._first(candidates[start : start + AT_ONCE], known, size, but)
-            if found:
-                return found
+            match = self._first(candidates[start : start + AT_ONCE], known, size, but)
+            if match:
+                return match
         return None
 
     def _first(self, candidates: Any, known: list[int], size: int, but: int) -> Match | None:
@@ -160,18 +168,18 @@ class _Join:
         return Match(int(self._places[candidates[good[0]]]), float(indices[good[0]]))
 
     def _inverted(self, ranks: Sequence[Any]) -> tuple[Any, Any]:
-        """(numbers of sets, list after list; where each rank's list starts)."""
+        """Which sets have a rank in their prefix, rank after rank: (rank x number of sets + number of the set; number of the set)."""
         numpy = self._numpy
         prefixes = [each[: _prefix(len(each), self._bound)] for each in ranks]
-        all_ranks = numpy.concatenate(prefixes) if prefixes else numpy.zeros(0, numpy.int32)
-        owners = numpy.repeat(numpy.arange(len(prefixes), dtype=numpy.int32), [len(p) for p in prefixes])
-        order = numpy.argsort(all_ranks, kind="stable")
-        return owners[order], numpy.searchsorted(all_ranks[order], numpy.arange(len(self._rank) + 1))
+        all_ranks = numpy.concatenate(prefixes).astype(numpy.int64) if prefixes else numpy.zeros(0, numpy.int64)
+        owners = numpy.repeat(numpy.arange(len(prefixes), dtype=numpy.int64), [len(p) for p in prefixes])
+        order = numpy.sort(all_ranks * len(ranks) + owners)
+        return order, (order % max(len(ranks), 1)).astype(numpy.int32)
 
 
 def _least(size: int, bound: float) -> int:
     """The l of a set of that size."""
-    return 1 + ceil(bound * size - 1e-9) // 6
+    return 1 + ceil(bound * size - 1e-9) // 10
 
 
 def _prefix(size: int, bound: float) -> int:

@@ -297,6 +297,22 @@ def test_steps_stay_on_lines_of_their_own_when_a_server_cuts_the_stop_string_off
     assert result.text == "17*6 = 102\n102 + 23 = 125\nAnswer: 125"
 
 
+def test_an_indentation_that_came_with_the_newline_stays_where_it_is(spoken):
+    code = "def f(x):\n    return x + 2"
+
+    class Merged(ScriptedModel):
+        """Has a token that is a newline with four blanks."""
+
+        async def complete(self, request):
+            first = not request.prefix and "\n" in request.sampling.stop
+            text, finish = ("def f(x):\n    ", "stop") if first else (code.removeprefix(request.prefix), "end")
+            return Reply((Completion(text, finish),) * request.n, Usage(1))
+
+    result = spoken(Merged(())).infer("Write a Python function f(x) that adds 2", "code")
+
+    assert result.text == code
+
+
 @pytest.mark.parametrize("line", ["Answer: 125\n", "**Answer:** 125\n", "Final answer: 125\n"])
 def test_a_line_that_gives_the_answer_ends_the_attempt(spoken, line):
     model = ScriptedModel(lambda request, index: line + "and so on\n")
