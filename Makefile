@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
 
-.PHONY: demo test fast check clean
+.PHONY: demo test fast check lowest clean
 
 demo: $(READY)
 	$(BIN)/ratchet demo
@@ -29,5 +29,12 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[all,dev]"
 	touch $(READY)
 
+# The oldest libraries that pyproject.toml allows, in an environment of their own; pip takes the newest of all that is not named.
+lowest:
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt torch
+	$(VENV)-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable ".[all,dev]"
+	$(VENV)-lowest/bin/python -m pytest -q -n $(WORKERS) --dist loadfile tests/finetune tests/documents tests/test_finetune_setup.py
+
 clean:
-	rm -rf $(VENV) ratchet-demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-lowest ratchet-demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

