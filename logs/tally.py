@@ -15,6 +15,7 @@ HOUR = 3600
 LAST_HOUR = 2**31 - 1
 KEY = tuple(column.name for column in TALLY.primary_key)
 SUMS = tuple(column.name for column in TALLY.columns if column.name not in KEY)
+MOST = 10**12  # that one trace adds to a sum: what it claims beyond is no measurement, and sums of it would not fit their columns
 USED = ("calls", "prompt_tokens", "completion_tokens", "cost", "seconds")
 
 
@@ -42,4 +43,4 @@ def _key(row: Values) -> tuple[Any, ...]:
 
 def _values(row: Values) -> tuple[float, ...]:
     reward = row["reward"]
-    return 1, int(reward is not None), reward or 0.0, *(row[name] or 0 for name in USED)
+    return 1, int(reward is not None), *(max(-MOST, min(MOST, value or 0)) for value in (reward, *(row[name] for name in USED)))

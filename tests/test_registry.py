@@ -18,6 +18,7 @@ TASK = Task("Solve 17*6+23", Domain.MATH)
 CALLS = {
     "REASONERS": (Settings(_env_file=None),),
     "SOURCES": (random.Random(0), 1),
+    "SPECIALISTS": (Settings(_env_file=None),),
     "STRATEGIES": (Plan(),),
     "PROVIDERS": ("name", Settings(_env_file=None)),
     "STEP_CHECKS": (TASK, "17*6 = 102\n"),

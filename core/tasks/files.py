@@ -14,10 +14,10 @@ FIELDS = {"prompt", "domain", "reference", "expected", "key", "level", "family",
 KINDS = {"key": (str, NoneType), "level": (int, NoneType), "family": (str, NoneType), "metadata": (dict, NoneType)}
 
 
-def read_tasks(path: Path) -> list[Task]:
+def read_tasks(path: str | Path) -> list[Task]:
     """All tasks of a file. `expected` is another name for `reference`; a task without a domain is math. Raises TaskError with the line."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise TaskError(f"can't read tasks from {path}: {error}") from error
     tasks = [_task(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
@@ -26,7 +26,7 @@ def read_tasks(path: Path) -> list[Task]:
     return tasks
 
 
-def _task(path: Path, number: int, line: str) -> Task:
+def _task(path: str | Path, number: int, line: str) -> Task:
     try:
         return _read(json.loads(line))
     except (ValueError, TaskError) as error:

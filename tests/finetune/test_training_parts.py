@@ -82,7 +82,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _environment() -> dict[str, str]:
     import os
 
-    return {**os.environ, "PYTHONPATH": f"{Path(__file__).parents[2]}:{Path(__file__).parent}"}
+    return {**os.environ, "PYTHONPATH": f"{Path(__file__).parents[2]}:{Path(__file__).parents[1]}:{Path(__file__).parent}"}
 
 
 def test_what_a_kill_leaves_is_no_adapter_and_two_whole_checkpoints(killed: Path):

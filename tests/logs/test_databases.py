@@ -18,10 +18,10 @@ from sqlalchemy import func, select
 from core.errors import ConfigError, StoreError
 from core.rewards import reward
 from core.tasks.splits import split_of
-from core.types import Domain, Evidence, Outcome, Run, Task, Verdict
+from core.types import Domain, Evidence, Outcome, Run, Task, Usage, Verdict
 from logs.database import existing, reading
 from logs.place import place_of
-from logs.reading import read_run, read_runs, read_traces, summary
+from logs.reading import read_run, read_runs, read_sums, read_traces, summary
 from logs.store import TraceStore
 from logs.tables import NODE, TRACE
 from logs.verdicts import rescore, verdicts_of
@@ -64,6 +64,17 @@ def test_anything_that_a_model_writes_is_stored(where, text, value, seed, level)
     if not any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in text):
         assert (found.traces[0].text, found.error, found.traces[0].steps) == (text, text, (text,))
         assert found.task.metadata == {text: [text, value if math.isfinite(value) else None]}
+
+
+def test_numbers_that_no_sum_could_hold_cost_no_run(where):
+    huge = {"reward": 1.7e308, "seconds": 1.7e308, "usage": Usage(2**62, 2**62, 2**62, -1.7e308)}
+
+    for number in range(3):
+        run = a_run(number)
+        stored(where, run.replace(traces=(a_trace(run.id, **huge),)))
+
+    assert [trace.reward for trace in read_traces(where)] == [1.7e308] * 3
+    assert sum(each.traces for each in read_sums(where)) == 3
 
 
 def test_a_bad_run_and_one_that_is_there_cost_no_other(where):
