@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+
+from core.errors import ProviderError
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -14,6 +18,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # each worker of xdist has one co
 
 settings.register_profile("ratchet", deadline=None)
 settings.load_profile("ratchet")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def models_end_with_their_module(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tests of another file must not meet a base that was left loaded, with the adapters of this one."""
+    yield
+    local = sys.modules.get("core.providers.local")
+    for host, _ in list(local._shared.values()) if local else ():
+        if os.environ.get("LEAKS"):
+            print("LEAK", request.module.__name__, host.name, len(host._clients), host.ended, file=sys.__stderr__)
+        for client in list(host._clients):
+            host.leave(client, ProviderError("its test left it open"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
