@@ -25,10 +25,10 @@ from core.judging import Judging
 from core.memory import Memory
 from core.models import Models, sticky_key
 from core.providers import connect
-from core.registry import SPECIALISTS, STORES, STRATEGIES, resolve
+from core.registry import STORES, STRATEGIES, resolve
 from core.routing import router
 from core.search.events import Event
-from core.specialists import Said, Specialists, heard
+from core.specialists import InFront, Said, heard
 from core.types import Domain, Model, Outcome, Request, Result, Sampling, Task, Verdict
 from core.verifiers import Verifiers
 
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-BOUNDS = ("SEARCH_PROMPT_TOKENS", "SEARCH_COMPLETION_TOKENS", "SEARCH_SECONDS", "SEARCH_COST")  # of a search; what was said is paid
 
 
 class Orchestrator:
@@ -67,7 +65,7 @@ class Orchestrator:
         self.verifiers = verify or Verifiers(self.settings.VERIFIERS, **self._verifier_options())
         self._router = router(self.settings.ROUTER)
         self._judging = Judging(self.verifiers, self.settings, with_steps=verify is None, process=self._process_reward())
-        self._specialists = self._open_specialists()
+        self._specialists = InFront(self.settings) if self.settings.RESPONSE_ROUTER else None
         self._finished: list[Inference] = []
         self.log_dir = Path(log_dir)
         remembers = self.settings.CACHE != "off"
@@ -76,7 +74,6 @@ class Orchestrator:
         self._store = self._open_store() if enable_logging else None
         self._telemetry = self._open_telemetry()
         self._unlogged = 0
-        self._told_of_specialists = False
         self._models = Models(self.settings.REGISTRY, lambda spec: connect(spec, self.settings))
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="orchestrator", daemon=True)
@@ -222,12 +219,6 @@ class Orchestrator:
 
         return load(self.settings.PROCESS_REWARD)
 
-    def _open_specialists(self) -> Specialists | None:
-        if self.settings.RESPONSE_ROUTER is None:
-            return None
-        found: Specialists = resolve(SPECIALISTS, "router")(self.settings)
-        return found
-
     def _open_telemetry(self) -> Telemetry | None:
         if not self.settings.OTEL_ENDPOINT:
             return None
@@ -363,18 +354,12 @@ class Orchestrator:
             return None
         if session:
             session.leave()
-        try:
-            spoken = await self._specialists.ask(task.prompt)
-        except RatchetError as error:
-            if not self._told_of_specialists:
-                self._told_of_specialists = True
-                log.warning("the specialists of RESPONSE_ROUTER can't answer, so that all is searched: %s (told once)", error)
-            return None
+        spoken = await self._specialists.ask(task.prompt)
         if spoken is None:
             return None
         npc, confidence = heard(hire(task.domain, self.settings), spoken), self._route(task.prompt)[1]
         question = Question(task, npc, Said(spoken), "single", confidence)
-        result = await self._search(question, listener, self.settings.changed(**dict.fromkeys(BOUNDS)))
+        result = await self._search(question, listener, self._specialists.settings)
         return None if result.verdict.outcome is Outcome.FAIL else result
 
     async def _search(self, question: Question, listener: Callable[[Event], None] | None, settings: Settings | None = None) -> Result:

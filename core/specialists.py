@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Protocol
 
 from agents.npc import NPC
+from core.config import Settings
+from core.errors import RatchetError
+from core.registry import SPECIALISTS, resolve
 from core.types import Completion, Record, Reply, Request, Usage
+
+BOUNDS = ("SEARCH_PROMPT_TOKENS", "SEARCH_COMPLETION_TOKENS", "SEARCH_SECONDS", "SEARCH_COST")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +26,6 @@ class Spoken(Record):
     directive: str
     completion: Completion
     usage: Usage
-    confidence: float | None
 
 
 class Specialists(Protocol):
@@ -31,6 +38,32 @@ class Specialists(Protocol):
     def close(self) -> None:
         """Give the models back."""
         ...
+
+
+class InFront:
+    """The specialists that the settings name. Where they can't answer it is said once, and the search answers.
+
+    `settings` are those to judge an answer under: the bounds of a search are not for what has been said. Raises ConfigError.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings.changed(**dict.fromkeys(BOUNDS))
+        self._specialists: Specialists = resolve(SPECIALISTS, "router")(settings)
+        self._told = False
+
+    async def ask(self, query: str) -> Spoken | None:
+        """As `Specialists.ask`, without raising."""
+        try:
+            return await self._specialists.ask(query)
+        except RatchetError as error:
+            if not self._told:
+                self._told = True
+                log.warning("the specialists of RESPONSE_ROUTER can't answer, so that all is searched: %s (told once)", error)
+            return None
+
+    def close(self) -> None:
+        """Give the models back."""
+        self._specialists.close()
 
 
 class Said:

@@ -21,13 +21,11 @@ settings.load_profile("ratchet")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def models_end_with_their_module(request: pytest.FixtureRequest) -> Iterator[None]:
+def models_end_with_their_module() -> Iterator[None]:
     """Tests of another file must not meet a base that was left loaded, with the adapters of this one."""
     yield
     local = sys.modules.get("core.providers.local")
     for host, _ in list(local._shared.values()) if local else ():
-        if os.environ.get("LEAKS"):
-            print("LEAK", request.module.__name__, host.name, len(host._clients), host.ended, file=sys.__stderr__)
         for client in list(host._clients):
             host.leave(client, ProviderError("its test left it open"))
 

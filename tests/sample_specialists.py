@@ -47,6 +47,7 @@ class Shelf:
     """Connects the specialists that it was given, by name; `loads` says which, in order."""
 
     scripts: dict[str, Script]
+    tells_weights: bool = True
     loads: list[str] = field(default_factory=list)
     models: dict[str, Specialist] = field(default_factory=dict)
 
@@ -55,7 +56,7 @@ class Shelf:
         if name not in self.scripts:
             raise ProviderError(f"there is no {name}: train it")
         self.loads.append(name)
-        self.models[name] = Specialist(name, self.scripts[name], f"weights of {name}")
+        self.models[name] = Specialist(name, self.scripts[name], f"weights of {name}" if self.tells_weights else None)
         return self.models[name]
 
 

@@ -52,6 +52,13 @@ def test_what_a_specialist_is_sure_of_is_judged_logged_and_given_without_a_searc
     assert (run.strategy, run.model, trace.verdict.outcome, trace.text) == ("single", "math", Outcome.PASS, "2 + 2 = 4\nAnswer: 4\n")
 
 
+def test_weights_that_a_server_does_not_tell_are_not_made_up(shelf: Shelf, settings: Settings):
+    shelf.tells_weights = False
+    with Orchestrator(settings) as orchestrator:
+        result = orchestrator.infer("The sum of 2 and 2?", "math", expected="4")
+    assert (result.answer, result.model, result.fingerprint) == ("4", "math", None)
+
+
 def test_what_is_refuted_is_searched_and_both_are_logged(shelf: Shelf, settings: Settings, tmp_path: Path):
     with Orchestrator(settings, enable_logging=True, log_dir=tmp_path / "logs") as orchestrator:
         result = orchestrator.infer("The sum of 2 and 3?", "math", expected="5")

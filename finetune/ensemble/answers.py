@@ -28,8 +28,9 @@ class Answer(Record):
     """What one gene answered. `answer` is what it ends with, None where that can't be found.
 
     `confidence` is the calibrated share of such answers that are right, or, where `calibrated` is False, the mean probability of a
-    token; None where the model tells none. One that was cut off has 0. `weights` is the fingerprint of what answered. `seconds` and
-    `cost` are of the time when it was asked, as is `usage`; seconds in which several were under way are shared among them.
+    token; None where the model tells none. One that was cut off has 0. `weights` is the fingerprint of what answered, or the model's name
+    where a server tells no `fingerprint`. `seconds`, `cost` and `usage` are of the time when it was asked; seconds in which several were
+    under way are shared among them.
     """
 
     gene: int
@@ -46,6 +47,7 @@ class Answer(Record):
     cost: float | None
     cached: bool
     usage: Usage = NOTHING
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Said(Record):
 
     completion: Completion
     weights: str
+    fingerprint: str | None
     seconds: float
     usage: Usage
 
@@ -138,7 +141,7 @@ class Answers:
         async with self.pool.use(name) as model:
             with self._shared_time() as seconds:
                 reply = await model.complete(Request(messages, 1, self._sampling))
-            said = Said(reply.completions[0], model.fingerprint or model.name, seconds(), reply.usage)
+            said = Said(reply.completions[0], model.fingerprint or model.name, model.fingerprint, seconds(), reply.usage)
         self._kept.put(key, said)
         return said
 
@@ -180,6 +183,7 @@ class Answers:
             cost=said.usage.cost,
             cached=cached,
             usage=said.usage,
+            fingerprint=said.fingerprint,
         )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from core.config import Settings
 from core.specialists import Spoken
 from core.types import Completion, Usage
@@ -11,10 +9,10 @@ from finetune.ensemble.files import load_router
 
 
 class Front:
-    """A `core.specialists.Specialists`. `options` are those of ResponseRouter. Raises ConfigError when the file holds no router."""
+    """A `core.specialists.Specialists`. Raises ConfigError when the file holds no router."""
 
-    def __init__(self, settings: Settings, **options: Any) -> None:
-        self._router = load_router(settings=settings, **{"system2": _unasked, **options})
+    def __init__(self, settings: Settings) -> None:
+        self._router = load_router(settings=settings, system2=_unasked)
 
     async def ask(self, query: str) -> Spoken | None:
         """The answer of the specialist that is sure, or the one that most of them agree on; None where neither is."""
@@ -26,11 +24,10 @@ class Front:
         said = self._router.genome[first].messages(query)
         return Spoken(
             model=answer.model,
-            fingerprint=answer.weights,
+            fingerprint=answer.fingerprint,
             directive=said[0].content if said[0].role == "system" else "",
             completion=Completion(answer.text, "end" if answer.complete else "length", answer.logprob),
             usage=sum((each.usage for each in found["answers"] if not each.cached), Usage()),
-            confidence=found["confidence"],
         )
 
     def close(self) -> None:

@@ -189,19 +189,19 @@ def test_the_model_learns_what_is_rewarded(tmp_path: Path):
 
 
 @slow
-def test_logged_traces_train_an_adapter_which_says_what_it_was_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from finetune import grpo as module
+def test_logged_traces_train_an_adapter_which_says_what_it_was_made_of(tmp_path: Path):
     from finetune_setup import finetune_worker
 
-    monkeypatch.setattr(module.train_grpo, "__defaults__", (None, Generation(4, 60)))
+    asked = {"num_generations": 4, "max_completion_length": 60}
     with TraceStore(tmp_path / "logs") as store:
         for problem in PROBLEMS:
             store.put(run_of(solved(problem), failed(problem)))
         store.flush()
 
-    folder = Path(
-        finetune_worker("embedded", "math", tmp_path / "adapter", tmp_path / "logs", 0.7, 1, 4, 1e-3, trainer="grpo", device="cpu")
-    )
+    place = tmp_path / "adapter", tmp_path / "logs"
+    with pytest.raises(TrainingError, match="num_generations is 1"):
+        finetune_worker("embedded", "math", *place, 0.7, 1, 4, 1e-3, trainer="grpo", device="cpu", num_generations=1)
+    folder = Path(finetune_worker("embedded", "math", *place, 0.7, 1, 4, 1e-3, trainer="grpo", device="cpu", **asked))
 
     manifest = read_manifest(folder)
     assert manifest.trainer == "grpo"
