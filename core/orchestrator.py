@@ -31,6 +31,7 @@ from core.search.events import Event
 from core.specialists import InFront, Said, heard
 from core.types import Domain, Model, Outcome, Request, Result, Sampling, Task, Verdict
 from core.verifiers import Verifiers
+from core.waiting import waited_for
 
 if TYPE_CHECKING:
     from core.process_reward import ProcessReward
@@ -247,12 +248,7 @@ class Orchestrator:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        future = self._start(work)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
+        return waited_for(self._start(work))
 
     async def _wind_up(self) -> None:
         under_way = asyncio.all_tasks() - {asyncio.current_task()} - self._models.leaving

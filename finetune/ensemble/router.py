@@ -19,6 +19,7 @@ from core.config import Settings
 from core.errors import ConfigError, SearchError, TaskError
 from core.providers import connect
 from core.types import Model, Record, Task
+from core.waiting import waited_for
 from finetune.ensemble.answers import Answer, Answers, Lately, cost_of
 from finetune.ensemble.calibration import Calibration
 from finetune.ensemble.genes import Genome, checked_genome
@@ -278,12 +279,7 @@ class ResponseRouter:
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """The result of a coroutine on the router's own loop. An interrupt cancels it."""
-        future = self._start(work)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
+        return waited_for(self._start(work))
 
     def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """A coroutine on the router's own loop, which starts at first use."""
