@@ -1,19 +1,16 @@
 """Which texts say nearly the same: exactly those with a Jaccard index of their shingles above a bound, found without comparing all.
 
-Prefix filtering in place of MinHash (Chaudhuri et al., 2006; with longer prefixes, Wang et al., 2012): two sets with an index of t or
-more share some of the rarest shingles of each, so only those that do are compared. It misses nothing and needs no seed.
+What a shingle is stands here; `finetune.overlap` finds the sets that share many of them.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import ceil
-from typing import Any
 
 from core.types import Record
+from finetune.overlap import Overlap, Shingles, numbered, numbered_characters
 
 NEAR = 0.8
 SHORT_BELOW = 60  # words; below it characters are compared, since a single other word breaks five of the word shingles
@@ -21,7 +18,6 @@ LONG_FROM = 40  # words; between the two, both are compared
 LONGEST = 20_000  # characters of a text that are compared
 QUOTES = "'\"“”‘’"
 ENDS = f".,;:!?…{QUOTES}"
-AT_ONCE = 4_096  # candidates that are compared in one go
 NOBODY = -1
 
 
@@ -74,16 +70,18 @@ class Near:
 
     def __init__(self, texts: Iterable[str], bound: float = NEAR, groups: Sequence[int] | None = None) -> None:
         """`texts` are loosened already; `groups` are numbers from 0, or NOBODY for texts of none."""
-        short: list[tuple[int, set[str]]] = []
-        long: list[tuple[int, set[str]]] = []
+        short: dict[int, str] = {}
+        long: dict[int, str] = {}
         for place, text in enumerate(texts):
             text = text[:LONGEST]
             words = text.count(" ") + 1
             if words < SHORT_BELOW:
-                short.append((place, characters_of(text)))
+                short[place] = text
             if words >= LONG_FROM:
-                long.append((place, words_of(text)))
-        self._short, self._long = _Join(short, bound, groups), _Join(long, bound, groups)
+                long[place] = text
+        self._groups = groups
+        self._short = self._overlap(list(short), numbered_characters(list(short.values())), bound)
+        self._long = self._overlap(list(long), numbered(map(words_of, long.values())), bound)
 
     def near(self, text: str, group: int = NOBODY, but: int = NOBODY) -> Match | None:
         """The first text of the index that is like this loosened one, leaving out those of its group and the one in the place `but`."""
@@ -92,95 +90,7 @@ class Near:
         found = self._short.find(characters_of(text), group, but) if words < SHORT_BELOW else None
         if found is None and words >= LONG_FROM:
             found = self._long.find(words_of(text), group, but)
-        return found
+        return None if found is None else Match(*found)
 
-
-class _Join:
-    """Shingles are numbered from the rarest on; each set stands in the lists of its rarest ones.
-
-    With a prefix of |x| - ceil(t |x|) + l shingles, two sets that are alike share l of them at least. A greater l means longer lists to
-    go through and far fewer candidates.
-    """
-
-    def __init__(self, sets: Sequence[tuple[int, set[str]]], bound: float, groups: Sequence[int] | None) -> None:
-        import numpy
-
-        self._numpy, self._bound = numpy, bound
-        counts = Counter(shingle for _, shingles in sets for shingle in shingles)
-        self._rank = {shingle: i for i, shingle in enumerate(sorted(counts, key=lambda s: (counts[s], s)))}
-        sets = sorted(sets, key=lambda each: len(each[1]))  # so that those of a like size stand together in every list
-        ranks = [numpy.sort(numpy.fromiter(map(self._rank.__getitem__, s), numpy.int32, len(s))) for _, s in sets]
-        self._places = numpy.fromiter((place for place, _ in sets), numpy.int64, len(sets))
-        self._groups = numpy.asarray(groups, numpy.int64)[self._places] if groups is not None and sets else None
-        self._sizes = numpy.fromiter(map(len, ranks), numpy.int64, len(sets))
-        self._starts = numpy.cumsum(self._sizes) - self._sizes
-        self._flat = numpy.concatenate(ranks) if ranks else numpy.zeros(0, numpy.int32)
-        self._least = numpy.fromiter((_least(size, bound) for size in self._sizes.tolist()), numpy.int64, len(sets))
-        self._order, self._owners = self._inverted(ranks)
-        self._mask = numpy.zeros(len(self._rank), bool)
-
-    def find(self, shingles: set[str], group: int, but: int) -> Match | None:
-        """The first by place."""
-        numpy, size = self._numpy, len(shingles)
-        least = _least(size, self._bound)
-        known = [rank for rank in map(self._rank.get, shingles) if rank is not None]
-        known.sort()
-        # Those that the index doesn't know are the rarest of all.
-        searched = known[: max(_prefix(size, self._bound) - (size - len(known)), 0)]
-        if not searched:
-            return None
-        first = int(numpy.searchsorted(self._sizes, self._bound * size - 1e-9))
-        last = int(numpy.searchsorted(self._sizes, (size + 1e-9) / self._bound, "right"))
-        if first == last:
-            return None
-        offsets = numpy.asarray(searched, numpy.int64) * len(self._sizes)
-        starts, ends = (numpy.searchsorted(self._order, offsets + place).tolist() for place in (first, last))
-        found = [self._owners[a:b] for a, b in zip(starts, ends, strict=True) if a < b]
-        if not found:
-            return None
-        shared = numpy.bincount(numpy.concatenate(found) - first, minlength=last - first)
-        smallest = _least(ceil(self._bound * size - 1e-9), self._bound)
-        candidates = numpy.flatnonzero(shared >= min(least, smallest))
-        counts, candidates = shared[candidates], candidates + first
-        fits = counts >= numpy.minimum(self._least[candidates], least)
-        if group != NOBODY and self._groups is not None:
-            fits &= self._groups[candidates] != group
-        candidates = candidates[fits]
-        candidates = candidates[numpy.argsort(self._places[candidates])]
-        for start in range(0, len(candidates), AT_ONCE):
-            match = self._first(candidates[start : start + AT_ONCE], known, size, but)
-            if match:
-                return match
-        return None
-
-    def _first(self, candidates: Any, known: list[int], size: int, but: int) -> Match | None:
-        numpy, mask = self._numpy, self._mask
-        sizes = self._sizes[candidates]
-        ends = numpy.cumsum(sizes)
-        gathered = self._flat[numpy.repeat(self._starts[candidates] - (ends - sizes), sizes) + numpy.arange(ends[-1])]
-        mask[known] = True
-        common = numpy.add.reduceat(mask[gathered].astype(numpy.int64), ends - sizes)
-        mask[known] = False
-        indices = common / (sizes + size - common)
-        good = numpy.flatnonzero((indices >= self._bound - 1e-9) & (self._places[candidates] != but))
-        if not len(good):
-            return None
-        return Match(int(self._places[candidates[good[0]]]), float(indices[good[0]]))
-
-    def _inverted(self, ranks: Sequence[Any]) -> tuple[Any, Any]:
-        """Which sets have a rank in their prefix, rank after rank: (rank x number of sets + number of the set; number of the set)."""
-        numpy = self._numpy
-        prefixes = [each[: _prefix(len(each), self._bound)] for each in ranks]
-        all_ranks = numpy.concatenate(prefixes).astype(numpy.int64) if prefixes else numpy.zeros(0, numpy.int64)
-        owners = numpy.repeat(numpy.arange(len(prefixes), dtype=numpy.int64), [len(p) for p in prefixes])
-        order = numpy.sort(all_ranks * len(ranks) + owners)
-        return order, (order % max(len(ranks), 1)).astype(numpy.int32)
-
-
-def _least(size: int, bound: float) -> int:
-    """The l of a set of that size."""
-    return 1 + ceil(bound * size - 1e-9) // 10
-
-
-def _prefix(size: int, bound: float) -> int:
-    return size - ceil(bound * size - 1e-9) + _least(size, bound)
+    def _overlap(self, places: Sequence[int], shingles: Shingles, bound: float) -> Overlap:
+        return Overlap(places, shingles, bound, None if self._groups is None else [self._groups[place] for place in places])

@@ -12,8 +12,9 @@ from sample_traces import failed, problems, solved
 from core.errors import TrainingError
 from core.types import Domain, Split, Task, Trace
 from finetune.heldout import ALIKE, HELD_OUT, SAME, HeldOut, question
-from finetune.likeness import Near, jaccard, loosened
+from finetune.likeness import Near, characters_of, jaccard, loosened
 from finetune.mixing import Portion, in_order, shared_out
+from finetune.overlap import Shingles, numbered, numbered_characters
 from finetune.selection import choose, experiences
 
 words = st.lists(
@@ -41,6 +42,22 @@ def test_the_index_finds_what_comparing_all_finds(known: list[str], asked: str, 
     first = next((i for i, t in enumerate(short) if jaccard(t, query) >= bound - 1e-9), None)
     assert (found.place if found else None) == first
     assert found is None or found.jaccard == pytest.approx(jaccard(short[found.place], query))
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(st.text(alphabet=st.one_of(st.characters(), st.sampled_from("ab \0\ud800\U0010ffff")), max_size=12), max_size=6))
+def test_characters_are_numbered_as_sets_of_them_are(texts: list[str]):
+    def sets(made: Shingles) -> list[set[str]]:
+        found: list[set[str]] = [set() for _ in texts]
+        for number, owner in zip(made.numbers.tolist(), made.owners.tolist(), strict=True):
+            assert made.names[number] not in found[owner]
+            found[owner].add(made.names[number])
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("finetune.overlap.BLOCK", 10)
+
+        assert sets(numbered_characters(texts)) == sets(numbered(map(characters_of, texts))) == [characters_of(text) for text in texts]
 
 
 def test_long_texts_are_compared_by_their_words():
