@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.apps.traces import _console, _when
-from core.errors import AdapterError
+from core.errors import AdapterError, StoreError
 
 if TYPE_CHECKING:
     from core.slots import Slot
@@ -202,7 +203,10 @@ def _canary(args: argparse.Namespace) -> int:
 
 
 def _watch(args: argparse.Namespace) -> int:
-    """Looks, says where the canary stands, and looks again until it is decided or somebody else has ended it."""
+    """Looks, says where the canary stands, and looks again until it is decided or somebody else has ended it.
+
+    A store that could be read once and is gone for a while does not end it.
+    """
     from core.apps.loop import seconds_of
     from core.config import Settings
     from finetune.canary import CanaryPlan
@@ -211,8 +215,17 @@ def _watch(args: argparse.Namespace) -> int:
     plan = CanaryPlan(args.alpha, args.beta, args.margin, args.error_ratio, args.least)
     pause = seconds_of(args.every) if args.every else 0.0
     registry, where = _registry(args), args.log_dir or Settings().STORE_URL or "./logs"
+    looked = False
     while True:
-        standing = watch(where, registry, args.slot, plan, act=not args.look)
+        try:
+            standing = watch(where, registry, args.slot, plan, act=not args.look)
+        except StoreError as error:
+            if not (pause and looked):
+                raise
+            print(f"slot {args.slot}: {error}; looking again in {pause:g} s", file=sys.stderr, flush=True)
+            time.sleep(pause)
+            continue
+        looked = True
         if standing is None:
             print(json.dumps(None) if args.json else f"slot {args.slot}: no canary")
             return 0

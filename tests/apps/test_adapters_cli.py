@@ -159,6 +159,31 @@ def test_a_watch_that_cannot_look_says_why(registry: Registry, tmp_path: Path, c
     assert "the share of the slot math is 7.0" in typed(capsys, "canary", "math@2", "--share", "7", "--force", code=1)
 
 
+def test_a_watch_goes_on_when_the_store_is_gone_for_a_while(registry: Registry, tmp_path: Path, capsys, monkeypatch):
+    registry.promote("math@1", "math", force=True)
+    registry.start_canary("math@2", "math", 0.5, force=True)
+    place, away = tmp_path / "logs", tmp_path / "away"
+    log(place, registry, 6)
+
+    def wait(seconds: float) -> None:
+        assert seconds == 3600
+        if place.exists():
+            place.rename(away)
+        else:
+            away.rename(place)
+            log(place, registry, 400)
+
+    monkeypatch.setattr("core.apps.adapters.time.sleep", wait)
+    assert main(["adapters", "watch", "math", "--log-dir", str(place), "--every", "1h"]) == 0
+
+    out, err = capsys.readouterr()
+    assert "continue;" in out.split("\n")[0]
+    assert "roll back;" in out.split("\n")[1]
+    assert "no traces in" in err
+    assert "looking again in 3600 s" in err
+    assert slots.read(registry.folder, "math").canary is None
+
+
 def log(place: Path, registry: Registry, n: int) -> None:
     """`n` more answers, every other one by each arm: the champion is always right and the canary never."""
     begun, first = time.time(), len(list(read_traces(place))) if place.exists() else 0
