@@ -93,7 +93,8 @@ class Inference:
     def key(self) -> str:
         """The same for the same question to the same weights under the same settings: such a search goes the same way."""
         a, s = self.attempts, self.settings
-        worker = (a.model.name, a.model.fingerprint, a.strategy, a.seed, a.npc.primary_directive)
+        asked = getattr(a.model, "asked", None)
+        worker = asked or (a.model.name, a.model.fingerprint, a.strategy, a.seed, a.npc.primary_directive)
         judged = (
             self.judging.guided_by,
             s.VERIFIED_BY,

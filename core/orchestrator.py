@@ -28,7 +28,7 @@ from core.providers import connect
 from core.registry import STORES, STRATEGIES, resolve
 from core.routing import router
 from core.search.events import Event
-from core.specialists import InFront, Said, heard
+from core.specialists import InFront
 from core.types import Domain, Model, Outcome, Request, Result, Sampling, Task, Verdict
 from core.verifiers import Verifiers
 from core.waiting import waited_for
@@ -279,15 +279,20 @@ class Orchestrator:
         return found.domain, found.confidence
 
     async def _infer_many(self, tasks: Sequence[Task], strategy: str | None, width: int, on_result: OnResult, resume: bool) -> list[Result]:
-        for npc in self._workers(tasks) if strategy or not self._specialists else ():
+        for npc in self._workers(tasks) if resume or strategy or not self._specialists else ():
             with suppress(RatchetError):  # each of its tasks will tell
                 await self._models.connected(npc)
-        keys = [self._key(task, strategy or self.settings.SEARCH_STRATEGY) for task in tasks] if resume else [None] * len(tasks)
-        there = await asyncio.to_thread(self._answered, keys) if resume else {}
+        front = self._specialists if resume and not strategy else None
+        searched = strategy or self.settings.SEARCH_STRATEGY
+        keys = [self._key(task, searched) for task in tasks] if resume else [None] * len(tasks)
+        said = [front.key(task, hire(task.domain, self.settings), self._judging) if front else None for task in tasks]
+        there = await asyncio.to_thread(self._answered, [*keys, *said]) if resume else {}
 
         async def answer(place: int, session: Session) -> Result:
-            found = there.get(keys[place])
-            return await self._infer_safely(tasks[place], strategy, session) if found is None else found
+            quick, found = there.get(said[place]), there.get(keys[place])
+            if found is None and quick and quick.verdict.outcome is not Outcome.FAIL:
+                return quick
+            return await self._infer_safely(tasks[place], searched if quick else strategy, session) if found is None else found
 
         return await answer_all(alike(keys), width, answer, on_result)
 
@@ -353,8 +358,7 @@ class Orchestrator:
         spoken = await self._specialists.ask(task.prompt)
         if spoken is None:
             return None
-        npc, confidence = heard(hire(task.domain, self.settings), spoken), self._route(task.prompt)[1]
-        question = Question(task, npc, Said(spoken), "single", confidence)
+        question = self._specialists.question(task, hire(task.domain, self.settings), self._route(task.prompt)[1], spoken)
         result = await self._search(question, listener, self._specialists.settings)
         return None if result.verdict.outcome is Outcome.FAIL else result
 

@@ -9,8 +9,10 @@ from typing import Protocol
 from agents.npc import NPC
 from core.config import Settings
 from core.errors import RatchetError
+from core.inference import Inference, Question
+from core.judging import Judging
 from core.registry import SPECIALISTS, resolve
-from core.types import Completion, Record, Reply, Request, Usage
+from core.types import Completion, Record, Reply, Request, Task, Usage
 
 BOUNDS = ("SEARCH_PROMPT_TOKENS", "SEARCH_COMPLETION_TOKENS", "SEARCH_SECONDS", "SEARCH_COST")
 
@@ -29,7 +31,9 @@ class Spoken(Record):
 
 
 class Specialists(Protocol):
-    """Those of a response router. Use it from one event loop."""
+    """Those of a response router. Use it from one event loop. `identity` tells routers with other specialists or thresholds apart."""
+
+    identity: str
 
     async def ask(self, query: str) -> Spoken | None:
         """The answer of one that is sure, or of several that agree; None where the search is needed. Raises RatchetError."""
@@ -61,24 +65,37 @@ class InFront:
                 log.warning("the specialists of RESPONSE_ROUTER can't answer, so that all is searched: %s (told once)", error)
             return None
 
+    def question(self, task: Task, npc: NPC, confidence: float = 0.0, spoken: Spoken | None = None) -> Question:
+        """The question that was put to them, with what one of them said in place of that worker; none yet where it is only looked up."""
+        return Question(task, heard(npc, spoken) if spoken else npc, Said(spoken, self._specialists.identity), "single", confidence)
+
+    def key(self, task: Task, npc: NPC, judging: Judging) -> str:
+        """Of the run in which one of them speaks."""
+        return Inference(self.question(task, npc), self.settings, judging).key
+
     def close(self) -> None:
         """Give the models back."""
         self._specialists.close()
 
 
 class Said:
-    """A `core.types.Model` that has spoken already, so that its answer is judged, rewarded and kept as any other."""
+    """A `core.types.Model` that has spoken already, so that its answer is judged, rewarded and kept as any other.
+
+    A run of it goes by the name of all that were `asked`: which of them will speak isn't known before.
+    """
 
     in_process = True
     reflects = False
 
-    def __init__(self, spoken: Spoken) -> None:
-        self.name, self.fingerprint = spoken.model, spoken.fingerprint
+    def __init__(self, spoken: Spoken | None, asked: str) -> None:
+        self.name, self.fingerprint = (spoken.model, spoken.fingerprint) if spoken else ("", None)
+        self.asked = asked
         self._spoken = spoken
 
     async def complete(self, request: Request) -> Reply:
         """What was said, whatever is asked."""
         del request
+        assert self._spoken, "nothing has been said yet"
         return Reply((self._spoken.completion,), self._spoken.usage)
 
     async def close(self) -> None:

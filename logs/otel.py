@@ -10,7 +10,6 @@ import logging
 import os
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 
 from core.errors import ConfigError
 from core.types import Record, Run
+from logs import leaving
 from logs.redact import Redactor
 from logs.spans import CONVENTIONS, Made, redacted, spans_of, trace_id_of
 
@@ -70,7 +70,7 @@ class Telemetry:
         timeout: float = 10.0,
     ) -> None:
         self._sender = _Sender(_address(endpoint), content, redact, queue_size, timeout)
-        self._at_exit = weakref.finalize(self, self._sender.close, 2.0)
+        self._take_back = leaving.close_behind(self, self._sender, 2.0)
 
     def listen(self, listener: Callable[[Any], None] | None = None) -> Heard:
         """What one search is to tell its events to, to be handed to `record` with its run; `listener` gets them too."""
@@ -90,7 +90,7 @@ class Telemetry:
 
     def close(self, timeout: float = 2.0) -> None:
         """Send what is queued, for as long as that takes at most, and stop. Idempotent."""
-        self._at_exit.detach()
+        self._take_back()
         self._sender.close(timeout)
 
     @property

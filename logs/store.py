@@ -6,7 +6,6 @@ opened it: after a fork, open another.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
@@ -28,7 +27,7 @@ class TraceStore:
     def __init__(self, where: str | Path | Place, *, queue_size: int = 10_000, redact: Redactor | None = Redactor()) -> None:  # noqa: B008
         self.place = place_of(where)
         self._writer = Writer(self.place, queue_size, redact)
-        self._at_exit = weakref.finalize(self, self._writer.close, 30.0)
+        self._take_back = leaving.close_behind(self, self._writer, 30.0)
         leaving.close_on_sigterm(self._writer)
 
     @property
@@ -46,7 +45,7 @@ class TraceStore:
 
     def close(self, timeout: float = 30.0) -> None:
         """Write what is queued and stop. What can't be written within `timeout` seconds is counted as dropped."""
-        self._at_exit.detach()
+        self._take_back()
         self._writer.close(timeout)
 
     @property

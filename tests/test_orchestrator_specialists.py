@@ -91,6 +91,43 @@ def test_many_questions_go_to_the_specialists_first_and_the_bounds_of_a_search_a
     assert (result.answer, result.verified) == ("4", True)
 
 
+def test_a_batch_that_goes_on_asks_neither_specialists_nor_the_search_again(shelf: Shelf, settings: Settings, tmp_path: Path):
+    tasks = [Task(f"The sum of {n} and {n}?", Domain.MATH, str(2 * n)) for n in (2, 3)]
+    with Orchestrator(settings, enable_logging=True, log_dir=tmp_path / "logs") as orchestrator:
+        first = orchestrator.infer_many(tasks, resume=True)
+    with Orchestrator(settings, enable_logging=True, log_dir=tmp_path / "logs") as orchestrator:
+        again = orchestrator.infer_many(tasks, resume=True)
+
+    assert [r.run_id for r in again] == [r.run_id for r in first]
+    assert again[0].model == "math"
+    assert again[1].model.startswith("scripted")
+    assert shelf.models["math"].asked == [task.prompt for task in tasks]
+    assert len(list(read_runs(tmp_path / "logs"))) == 3
+
+
+def test_a_batch_whose_search_was_broken_off_does_not_ask_the_specialists_again(shelf: Shelf, settings: Settings, tmp_path: Path):
+    task = Task("The sum of 2 and 3?", Domain.MATH, "5")
+    broken = settings.with_worker_model(Domain.MATH, "scripted:nowhere")
+    with Orchestrator(broken, enable_logging=True, log_dir=tmp_path / "logs") as orchestrator:
+        assert orchestrator.infer_many([task])[0].error
+    with Orchestrator(settings, enable_logging=True, log_dir=tmp_path / "logs") as orchestrator:
+        (result,) = orchestrator.infer_many([task], resume=True)
+
+    assert result.verified
+    assert shelf.loads == ["math"]
+
+
+def test_another_router_is_asked_anew(shelf: Shelf, settings: Settings, tmp_path: Path):
+    task = Task("The sum of 2 and 2?", Domain.MATH, "4")
+    for threshold in (0.8, 0.7):
+        with ResponseRouter(threshold, genome=GENES, system2=lambda _: "") as router:
+            save_router(tmp_path / "router.json", router)
+        with Orchestrator(settings, enable_logging=True, log_dir=tmp_path / "logs") as orchestrator:
+            assert orchestrator.infer_many([task], resume=True)[0].verified
+
+    assert len(list(read_runs(tmp_path / "logs"))) == 2
+
+
 def test_specialists_that_cannot_answer_are_told_of_once(shelf: Shelf, settings: Settings, caplog: pytest.LogCaptureFixture):
     shelf.scripts.clear()
     with caplog.at_level(logging.WARNING), Orchestrator(settings) as orchestrator:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+from pathlib import Path
+
 from core.config import Settings
 from core.specialists import Spoken
 from core.types import Completion, Usage
@@ -13,6 +16,7 @@ class Front:
 
     def __init__(self, settings: Settings) -> None:
         self._router = load_router(settings=settings, system2=_unasked)
+        self.identity = sha256(Path(settings.RESPONSE_ROUTER or "").read_bytes()).hexdigest()
 
     async def ask(self, query: str) -> Spoken | None:
         """The answer of the specialist that is sure, or the one that most of them agree on; None where neither is."""

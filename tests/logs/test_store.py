@@ -256,6 +256,28 @@ def test_an_exit_without_close_loses_nothing(tmp_path: Path, ending: str) -> Non
     assert len(list(read_runs(tmp_path))) == 100, said
 
 
+def test_an_exit_loses_nothing_when_the_hook_of_all_finalizers_gives_up(tmp_path: Path) -> None:
+    """It does when another thread makes or drops one while it walks through them; here it always does."""
+    program = """
+        import sys, weakref
+        from logs.store import TraceStore
+        from sample_runs import a_run
+
+        class Changing(dict):
+            def items(self):
+                raise RuntimeError("dictionary changed size during iteration")
+
+        store = TraceStore(sys.argv[1])
+        weakref.finalize._registry = Changing(weakref.finalize._registry)
+        for number in range(100): store.put(a_run(number))
+    """
+
+    _, said = start_python(program, tmp_path, stderr=subprocess.PIPE).communicate()
+
+    assert "dictionary changed size" in said
+    assert len(list(read_runs(tmp_path))) == 100, said
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_store_carried_over_a_fork_refuses_and_does_not_hang(tmp_path: Path) -> None:
     program = """
