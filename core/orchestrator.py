@@ -28,7 +28,7 @@ from core.providers import connect
 from core.registry import STORES, STRATEGIES, resolve
 from core.routing import router
 from core.search.events import Event
-from core.specialists import InFront
+from core.specialists import InFront, Spoken, heard
 from core.types import Domain, Model, Outcome, Request, Result, Sampling, Task, Verdict
 from core.verifiers import Verifiers
 from core.waiting import waited_for
@@ -285,7 +285,7 @@ class Orchestrator:
         front = self._specialists if resume and not strategy else None
         searched = strategy or self.settings.SEARCH_STRATEGY
         keys = [self._key(task, searched) for task in tasks] if resume else [None] * len(tasks)
-        said = [front.key(task, hire(task.domain, self.settings), self._judging) if front else None for task in tasks]
+        said = [Inference(self._put_to(front, task), front.settings, self._judging).key if front else None for task in tasks]
         there = await asyncio.to_thread(self._answered, [*keys, *said]) if resume else {}
 
         async def answer(place: int, session: Session) -> Result:
@@ -358,9 +358,12 @@ class Orchestrator:
         spoken = await self._specialists.ask(task.prompt)
         if spoken is None:
             return None
-        question = self._specialists.question(task, hire(task.domain, self.settings), self._route(task.prompt)[1], spoken)
-        result = await self._search(question, listener, self._specialists.settings)
+        result = await self._search(self._put_to(self._specialists, task, spoken), listener, self._specialists.settings)
         return None if result.verdict.outcome is Outcome.FAIL else result
+
+    def _put_to(self, specialists: InFront, task: Task, spoken: Spoken | None = None) -> Question:
+        npc = heard(hire(task.domain, self.settings), spoken)
+        return Question(task, npc, specialists.said(spoken), "single", self._route(task.prompt)[1])
 
     async def _search(self, question: Question, listener: Callable[[Event], None] | None, settings: Settings | None = None) -> Result:
         log_dir = self.log_dir if self._store else None

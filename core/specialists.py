@@ -9,10 +9,8 @@ from typing import Protocol
 from agents.npc import NPC
 from core.config import Settings
 from core.errors import RatchetError
-from core.inference import Inference, Question
-from core.judging import Judging
 from core.registry import SPECIALISTS, resolve
-from core.types import Completion, Record, Reply, Request, Task, Usage
+from core.types import Completion, Record, Reply, Request, Usage
 
 BOUNDS = ("SEARCH_PROMPT_TOKENS", "SEARCH_COMPLETION_TOKENS", "SEARCH_SECONDS", "SEARCH_COST")
 
@@ -65,13 +63,9 @@ class InFront:
                 log.warning("the specialists of RESPONSE_ROUTER can't answer, so that all is searched: %s (told once)", error)
             return None
 
-    def question(self, task: Task, npc: NPC, confidence: float = 0.0, spoken: Spoken | None = None) -> Question:
-        """The question that was put to them, with what one of them said in place of that worker; none yet where it is only looked up."""
-        return Question(task, heard(npc, spoken) if spoken else npc, Said(spoken, self._specialists.identity), "single", confidence)
-
-    def key(self, task: Task, npc: NPC, judging: Judging) -> str:
-        """Of the run in which one of them speaks."""
-        return Inference(self.question(task, npc), self.settings, judging).key
+    def said(self, spoken: Spoken | None = None) -> Said:
+        """What one of them said as a model; None where a run of theirs is only looked up."""
+        return Said(spoken, self._specialists.identity)
 
     def close(self) -> None:
         """Give the models back."""
@@ -102,6 +96,10 @@ class Said:
         """There is nothing to give back: the model is the router's."""
 
 
-def heard(npc: NPC, spoken: Spoken) -> NPC:
-    """The worker as the specialist that answered in its place."""
-    return npc.replace(primary_directive=spoken.directive or npc.primary_directive, model=spoken.model, provider=None, tools=())
+def heard(npc: NPC, spoken: Spoken | None) -> NPC:
+    """The worker as the specialist that answered in its place, if one did."""
+    return (
+        npc
+        if spoken is None
+        else npc.replace(primary_directive=spoken.directive or npc.primary_directive, model=spoken.model, provider=None, tools=())
+    )
