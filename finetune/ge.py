@@ -12,11 +12,14 @@ import time
 from collections.abc import Callable, Generator, Hashable, Sequence
 from contextlib import contextmanager
 from inspect import iscoroutinefunction
+from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from core.errors import ConfigError
 from finetune.evolution.breeding import Variation, migrated
+from finetune.evolution.chance import Borrowed
 from finetune.evolution.checkpoint import Checkpoint
 from finetune.evolution.codec import Codec, codec
 from finetune.evolution.config import GAConfig
@@ -50,6 +53,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+SCORE = attrgetter("score")
 
 
 class Space(Protocol[T]):
@@ -112,9 +117,10 @@ class GeneticEvolver(Generic[T]):
         else:
             # drawn from Python's own generator, so that random.seed(...) before it makes a run repeatable as well
             self.seed = random.getrandbits(63) if self.config.seed is None else self.config.seed
-        self._variation = Variation(self.config, self.seed, initialize_fn, mutate_fn, crossover_fn, copy_fn)
-        self._evaluator = Evaluator(self.config, self.seed, key_fn, copy_fn)
-        self._take_up(rows, key_fn)
+        self._borrowed = Borrowed(self.seed)
+        self._variation = Variation(self.config, self._borrowed, initialize_fn, mutate_fn, crossover_fn, copy_fn)
+        self._evaluator = Evaluator(self.config, self._borrowed, key_fn, copy_fn)
+        self._take_up(rows)
         self._begun = bool(rows) or resume
 
     @classmethod
@@ -186,24 +192,26 @@ class GeneticEvolver(Generic[T]):
         litters = self._variation.litters(islands, generation)
         round = self._evaluator.sort_out([newcomer for litter in litters for newcomer in litter])
         if self._checkpoint and not generation:
-            self._checkpoint.check(round.items[0])
+            self._checkpoint.check(round.new[0].item)
         if self._over_budget(round):
             return "evaluations"
         failed = len(self._evaluator.failures)
-        members, computed = self._evaluator.evaluate(round, generation, pool)
-        self._islands = self._after(islands, litters, members)
-        self._note_best(computed)
+        self._evaluator.evaluate(round, generation, pool)
+        self._islands = self._after(islands, litters, round.members)
+        self._note_best(round.new)
         row = summary(
             [member for island in self._islands for member in island],
             generation=generation,
             best_so_far=-float("inf") if self._best is None else self._best.score,
-            evaluations=len(computed),
-            repeats=len(members) - len(computed),
+            evaluations=len(round.new),
+            repeats=len(round.members) - len(round.new),
             seconds=time.monotonic() - began,
         )
         self.history.append(row)
         if self._checkpoint:
-            self._checkpoint.add(row, computed, self._islands, self._evaluator.failures[failed:])
+            self._checkpoint.add(row, round.new, self._islands, self._evaluator.failures[failed:])
+        if self._callbacks:
+            self._borrowed.give_back()
         asked = [callback(row) for callback in self._callbacks]
         return "callback" if any(answer is True for answer in asked) else None
 
@@ -224,16 +232,16 @@ class GeneticEvolver(Generic[T]):
         result = []
         for i, litter in enumerate(litters):
             parents = islands[i] if islands else ()
-            children = [next(left) for _ in litter]
+            children = list(islice(left, len(litter)))
             if self.config.selection == "nsga2":
                 result.append(survivors([*parents, *children], sizes[i], elites))
             else:
-                result.append([*sorted(parents, key=_score, reverse=True)[:elites], *children])
+                result.append([*sorted(parents, key=SCORE, reverse=True)[:elites], *children])
         return result
 
     def _over_budget(self, round: Round[T]) -> bool:
         most = self.config.max_evaluations
-        return most is not None and self.evaluations + len(round.items) > most
+        return most is not None and self.evaluations + len(round.new) > most
 
     def _reason_to_stop(self) -> str | None:
         config, rows = self.config, self.history
@@ -249,7 +257,7 @@ class GeneticEvolver(Generic[T]):
 
     def _note_best(self, computed: Sequence[Evaluated[T]]) -> None:
         fine = [member for member in computed if member.value is not None]
-        best = max(fine, key=_score, default=None)
+        best = max(fine, key=SCORE, default=None)
         if best is not None and (self._best is None or best.score > self._best.score):
             self._best = best
 
@@ -259,16 +267,20 @@ class GeneticEvolver(Generic[T]):
             self._checkpoint.begin(self.config, self.seed)
             self._begun = True
         with opened(self.fitness_fn, self.config) as pool, progress_bar(generations, self.config.progress) as show:
-            yield pool, show
+            try:
+                yield pool, show
+            finally:
+                self._borrowed.give_back()
 
-    def _take_up(self, rows: Sequence[dict[str, Any]], key_fn: Callable[[T], Hashable | None]) -> None:
+    def _take_up(self, rows: Sequence[dict[str, Any]]) -> None:
         """Go on where the checkpoint ends."""
         members: dict[int, Evaluated[T]] = {}
         for row in rows:
             for number, item, value in row["computed"]:
-                members[number] = Evaluated(item, value, number, key_fn(item) if self.config.memoise else None)
-                self._evaluator.remember(members[number])
-            self._note_best([members[number] for number, _, _ in row["computed"]])
+                members[number] = Evaluated(item, value, number, self._evaluator.key(item), self._copy)
+            computed = [members[number] for number, _, _ in row["computed"]]
+            self._evaluator.remember(computed)
+            self._note_best(computed)
             self.history.append(row["generation"])
             self._evaluator.failures += row["failures"]
             self._islands = [[members[number] for number in island] for island in row["islands"]]
@@ -284,10 +296,6 @@ class GeneticEvolver(Generic[T]):
         check_pool(functions[0], self.config)
         if self.config.selection == "nsga2":
             require_pymoo()
-
-
-def _score(member: Evaluated[Any]) -> float:
-    return member.score
 
 
 def _plain() -> Codec:

@@ -8,9 +8,8 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from core.errors import ConfigError
-from finetune.evolution.chance import borrowed, stream, wants_rng
+from finetune.evolution.chance import Borrowed, stream, wants_rng
 from finetune.evolution.config import GAConfig
-from finetune.evolution.identity import copy_of, is_flat
 from finetune.evolution.records import Evaluated
 from finetune.evolution.select import parents
 
@@ -23,13 +22,13 @@ class Variation(Generic[T]):
     def __init__(
         self,
         config: GAConfig,
-        seed: int,
+        borrowed: Borrowed,
         initialize_fn: Callable[..., T],
         mutate_fn: Callable[..., T],
         crossover_fn: Callable[..., T],
         copy_fn: Callable[[T], T],
     ) -> None:
-        self.config, self.seed = config, seed
+        self.config, self._borrowed = config, borrowed
         self._initialize, self._initialize_asks = initialize_fn, wants_rng(initialize_fn)
         self._mutate, self._mutate_asks = mutate_fn, wants_rng(mutate_fn)
         self._crossover, self._crossover_asks = crossover_fn, wants_rng(crossover_fn)
@@ -44,36 +43,24 @@ class Variation(Generic[T]):
         spared = 0 if self.config.selection == "nsga2" or not islands else self.config.elitism_count
         litters: list[list[T | Evaluated[T]]] = []
         for place, size in enumerate(self.config.island_sizes()):
-            rng = stream(self.seed, "breed", generation, place)
-            with borrowed(self.seed, "vary", generation, place):
-                litters.append(self._bred(islands[place], size - spared, rng) if islands else [self.new(rng) for _ in range(size)])
+            rng = stream(self._borrowed.seed, "breed", generation, place)
+            self._borrowed.follow("vary", generation, place)
+            litters.append(self._bred(islands[place], size - spared, rng) if islands else [self.new(rng) for _ in range(size)])
         return litters
 
     def _bred(self, population: Sequence[Evaluated[T]], count: int, rng: random.Random) -> list[T | Evaluated[T]]:
-        chosen = parents(population, 2 * count, self.config, rng)
-        crossing, mutating, draw, copied = self.config.crossover_rate, self.config.mutation_rate, rng.random, self._copied
+        chosen = [population[i] for i in parents(population, 2 * count, self.config, rng)]
+        crossing, mutating, draw, copy = self.config.crossover_rate, self.config.mutation_rate, rng.random, self._copy_fn
         cross = partial(self._crossover, rng=rng) if self._crossover_asks else self._crossover
+        mutate = partial(self._mutate, rng=rng) if self._mutate_asks else self._mutate
         litter: list[T | Evaluated[T]] = []
-        for first, second in zip(chosen[::2], chosen[1::2], strict=True):
-            one, other = population[first], population[second]
-            crossed = draw() < crossing
-            child = _given(cross(copied(one), copied(other)), "crossover_fn") if crossed else one.item
-            if draw() < mutating:
-                litter.append(self._mutated(child, rng))
+        for one, other in zip(chosen[::2], chosen[1::2], strict=True):
+            if draw() < crossing:
+                child = _given(cross(one.copy(one.item), other.copy(other.item)), "crossover_fn")
+                litter.append(_given(mutate(copy(child)), "mutate_fn") if draw() < mutating else child)
             else:
-                litter.append(child if crossed else one)
+                litter.append(_given(mutate(one.copy(one.item)), "mutate_fn") if draw() < mutating else one)
         return litter
-
-    def _copied(self, member: Evaluated[T]) -> T:
-        if member.flat:
-            return member.item.copy()  # type: ignore[attr-defined, no-any-return]
-        if member.flat is None:
-            member.flat = self._copy_fn is copy_of and is_flat(member.item)
-        return self._copy_fn(member.item)
-
-    def _mutated(self, child: T, rng: random.Random) -> T:
-        child = self._copy_fn(child)
-        return _given(self._mutate(child, rng=rng) if self._mutate_asks else self._mutate(child), "mutate_fn")
 
 
 def migrated(islands: Sequence[Sequence[Evaluated[T]]], migrants: int) -> list[list[Evaluated[T]]]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import inspect
 import random
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 
@@ -23,22 +22,35 @@ def stream_name(seed: int, *place: object) -> str:
     return "/".join(map(str, (seed, *place)))
 
 
-@contextmanager
-def borrowed(seed: int, *place: object) -> Iterator[None]:
-    """Python's and numpy's global generators follow the seed inside, and are as they were before after it."""
-    before = random.getstate()
-    numpy = sys.modules.get("numpy")
-    numpy_before = numpy.random.get_state() if numpy else None
-    name = stream_name(seed, *place)
-    random.seed(name)
-    if numpy:
-        numpy.random.seed(random.Random(name).getrandbits(32))
-    try:
-        yield
-    finally:
-        random.setstate(before)
-        if numpy:
-            numpy.random.set_state(numpy_before)
+class Borrowed:
+    """Python's and numpy's global generators, which follow the seed from `follow` until `give_back` makes them what they were.
+
+    They stay borrowed from one place to the next: to keep and set numpy's state takes as long as twenty quick individuals.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self._python: tuple[Any, ...] | None = None
+        self._numpy: Any = None
+
+    def follow(self, *place: object) -> None:
+        """From here on they give what belongs to that place."""
+        name = stream_name(self.seed, *place)
+        if self._python is None:
+            self._python = random.getstate()
+        random.seed(name)
+        if numpy := sys.modules.get("numpy"):
+            if self._numpy is None:
+                self._numpy = numpy.random.get_state()
+            numpy.random.seed(random.Random(name).getrandbits(32))
+
+    def give_back(self) -> None:
+        """For whoever else draws from them; harmless when they are not borrowed."""
+        if self._python is not None:
+            random.setstate(self._python)
+        if self._numpy is not None:
+            sys.modules["numpy"].random.set_state(self._numpy)
+        self._python = self._numpy = None
 
 
 def wants_rng(function: Callable[..., Any]) -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Hashable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Generic, SupportsFloat, TypeVar
 
 from core.errors import ConfigError
-from finetune.evolution.chance import borrowed, stream_name
+from finetune.evolution.chance import Borrowed, stream_name
 from finetune.evolution.config import GAConfig
+from finetune.evolution.identity import copy_of, flat_key, key_of
 from finetune.evolution.pools import Here, Job, Pool, Raised, raised
 from finetune.evolution.records import Evaluated, Failure, FitnessError, Value, shortened
 
@@ -22,90 +23,85 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Round(Generic[T]):
-    """Individuals of one generation: `known` at their places, the others once each in `items`, wanted at `places`."""
+    """Individuals of one generation, equal ones as one; `new` are those that have no fitness yet."""
 
-    known: list[Evaluated[T] | None]
-    items: list[T]
-    keys: list[Hashable | None]
-    places: list[list[int]]
+    members: list[Evaluated[T]]
+    new: list[Evaluated[T]]
 
 
 class Evaluator(Generic[T]):
     """Remembers fitnesses. `evaluations` counts all that were computed; `failures` are those that came to nothing."""
 
-    def __init__(self, config: GAConfig, seed: int, key_fn: Callable[[T], Hashable | None], copy_fn: Callable[[T], T]) -> None:
-        self.config, self.seed = config, seed
+    def __init__(self, config: GAConfig, borrowed: Borrowed, key_fn: Callable[[T], Hashable | None], copy_fn: Callable[[T], T]) -> None:
+        self.config, self._borrowed = config, borrowed
         self.evaluations = 0
         self.failures: list[Failure] = []
         self._key_fn, self._copy_fn = key_fn, copy_fn
+        # then a flat list is told from others once, for its key and its copies
+        self._usual = config.memoise and key_fn is key_of and copy_fn is copy_of
         self._memo: dict[Hashable, Evaluated[T]] = {}
         self._shape: int | None = None  # numbers of a fitness, 0 when it is no sequence
         self._plain = False  # fitness is one number each
 
     def sort_out(self, newcomers: Sequence[T | Evaluated[T]]) -> Round[T]:
         """Which of them need a fitness. One that was evaluated is the clone of a parent."""
-        if not self.config.memoise:
-            items = [found.item if isinstance(found, Evaluated) else found for found in newcomers]
-            return Round([None] * len(items), items, [None] * len(items), [[i] for i in range(len(items))])
-        round = Round[T]([], [], [], [])
-        key_fn, recall = self._key_fn, self._memo.get
-        asked: dict[Hashable, list[int]] = {}
-        for i, newcomer in enumerate(newcomers):
-            if type(newcomer) is Evaluated:
-                if newcomer.value is not None:
-                    round.known.append(newcomer)
+        memoise, usual, recall = self.config.memoise, self._usual, self._memo.get
+        members: list[Evaluated[T]] = []
+        new: list[Evaluated[T]] = []
+        asked: dict[Hashable, Evaluated[T]] = {}
+        for newcomer in newcomers:
+            if type(newcomer) is Evaluated:  # isinstance takes long to say no
+                if memoise and newcomer.value is not None:
+                    members.append(newcomer)
                     continue
                 newcomer = newcomer.item
             item: T = newcomer  # type: ignore[assignment]
-            key = key_fn(item)
-            found = None if key is None else recall(key)
-            round.known.append(found)
-            if found is not None:
-                continue
-            if key is None or key not in asked:
-                places = [i]
-                round.items.append(item)
-                round.keys.append(key)
-                round.places.append(places)
+            flat = flat_key(item) if usual else None
+            key = flat or self.key(item)
+            member = None if key is None else recall(key) or asked.get(key)
+            if member is None:
+                copy: Callable[[Any], Any] = list.copy if flat else self._copy_fn
+                member = Evaluated(item, None, -1, key, copy)
+                new.append(member)
                 if key is not None:
-                    asked[key] = places
-            else:
-                asked[key].append(i)
-        return round
+                    asked[key] = member
+            members.append(member)
+        return Round(members, new)
 
-    def evaluate(self, round: Round[T], generation: int, pool: Pool) -> tuple[list[Evaluated[T]], list[Evaluated[T]]]:
-        """(all of them, those that were computed now). Raises FitnessError at the first failure when failures stop the run."""
-        values = self._values(round.items, generation, pool)
-        members, computed = list(round.known), []
-        for item, key, places, value in zip(round.items, round.keys, round.places, values, strict=True):
-            member = Evaluated(item, value, self.evaluations, key)
-            self.evaluations += 1
-            self.remember(member)
-            computed.append(member)
-            for place in places:
-                members[place] = member
-        return members, computed  # type: ignore[return-value]
+    def key(self, item: T) -> Hashable | None:
+        """What it is remembered by, if it is."""
+        return self._key_fn(item) if self.config.memoise else None
 
-    def remember(self, member: Evaluated[T]) -> None:
-        """Its fitness need not be computed again; a failure is tried again."""
-        if isinstance(member.value, tuple) and self._shape is None:
-            self._note_shape(len(member.value))
-        if member.key is None or member.value is None or not self.config.memoise:
-            return
-        self._memo[member.key] = member
-        if len(self._memo) > self.config.memo_size:
-            del self._memo[next(iter(self._memo))]
+    def evaluate(self, round: Round[T], generation: int, pool: Pool) -> None:
+        """Gives all of them a fitness. Raises FitnessError at the first failure when failures stop the run."""
+        values = self._values(round.new, generation, pool)
+        for number, (member, value) in enumerate(zip(round.new, values, strict=True), self.evaluations):
+            member.settle(value, number)
+        self.evaluations += len(round.new)
+        self.remember(round.new)
 
-    def _values(self, items: Sequence[T], generation: int, pool: Pool) -> Sequence[Value | None]:
+    def remember(self, members: Sequence[Evaluated[T]]) -> None:
+        """Their fitness need not be computed again; a failure is tried again."""
+        if self._shape is None:
+            for member in members:
+                if isinstance(member.value, tuple):
+                    self._note_shape(len(member.value))
+        self._memo.update((member.key, member) for member in members if member.key is not None and member.value is not None)
+        for key in list(islice(self._memo, max(0, len(self._memo) - self.config.memo_size))):
+            del self._memo[key]
+
+    def _values(self, members: Sequence[Evaluated[T]], generation: int, pool: Pool) -> Sequence[Value | None]:
         # side by side, Python's own generator can't follow a seed: there, fitness_fn asks for an rng
-        here = self.config.parallel == "none"
-        scope: AbstractContextManager[None] = borrowed(self.seed, "fitness", generation) if here else nullcontext()
-        with scope:
-            if isinstance(pool, Here) and pool.function and not self.config.batch_size:
-                return [self._value_here(pool.function, item, generation) for item in items]
-            values: dict[int, Value | None] = {}
-            again = self._gather(items, list(range(len(items))), self.config.batch_size, generation, pool, values)
-            self._gather(items, again, 1, generation, pool, values)
+        if self.config.parallel == "none":
+            self._borrowed.follow("fitness", generation)
+        else:
+            self._borrowed.give_back()
+        if isinstance(pool, Here) and pool.function and not self.config.batch_size:
+            return self._values_here(pool.function, members, generation)
+        items = [member.item for member in members]
+        values: dict[int, Value | None] = {}
+        again = self._gather(items, list(range(len(items))), self.config.batch_size, generation, pool, values)
+        self._gather(items, again, 1, generation, pool, values)
         return [values[i] for i in range(len(items))]
 
     def _gather(
@@ -117,7 +113,7 @@ class Evaluator(Generic[T]):
         jobs = [
             Job(
                 [copy(items[i]) for i in batch] if in_lists else copy(items[batch[0]]),
-                stream_name(self.seed, "fitness", generation, batch[0]),
+                stream_name(self._borrowed.seed, "fitness", generation, batch[0]),
             )
             for batch in batches
         ]
@@ -134,15 +130,17 @@ class Evaluator(Generic[T]):
                 values[i] = self._value(found, items[i], generation)
         return sorted(again)
 
-    def _value_here(self, function: Callable[[Any], Any], item: T, generation: int) -> Value | None:
+    def _values_here(self, function: Callable[[Any], Any], members: Sequence[Evaluated[T]], generation: int) -> list[Value | None]:
         """The short way, for a fitness that is quicker than the detour through a pool."""
-        try:
-            found = function(self._copy_fn(item))
-        except Exception as error:  # noqa: BLE001  it is reported with its individual
-            found = raised(error)
-        if type(found) is float and found == found and self._plain:
-            return found
-        return self._value(found, item, generation)
+        values: list[Value | None] = []
+        for member in members:
+            try:
+                found = function(member.copy(member.item))
+            except Exception as error:  # noqa: BLE001  it is reported with its individual
+                found = raised(error)
+            plain = self._plain and type(found) is float and found == found
+            values.append(found if plain else self._value(found, member.item, generation))
+        return values
 
     def _value(self, found: Any, item: T, generation: int) -> Value | None:
         cause: BaseException | None = None

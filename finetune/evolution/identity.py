@@ -23,9 +23,20 @@ def key_of(individual: object) -> Hashable | None:
     Numbers, texts and flat lists of them go through marshal, which is only ever written here and never read back. Nothing else does:
     it would take an array for its bytes.
     """
-    if not (is_flat(individual) or type(individual) in ATOMS):
-        return _key_of_object(individual)
-    key = marshal.dumps(individual, PLAIN)  # type: ignore[arg-type]
+    if type(individual) in ATOMS:
+        return _short(marshal.dumps(individual, PLAIN))  # type: ignore[arg-type]
+    return flat_key(individual) or _key_of_object(individual)
+
+
+def flat_key(individual: object) -> bytes | None:
+    """The key of a flat list; None for anything else. A quick generation spends much of its time here, so that it calls no helpers."""
+    if type(individual) is not list or not ATOMS.issuperset(map(type, individual)):
+        return None
+    key = marshal.dumps(individual, PLAIN)
+    return key if len(key) < LONG else _short(key)
+
+
+def _short(key: bytes) -> bytes:
     return key if len(key) < LONG else blake2b(key, digest_size=24).digest()
 
 

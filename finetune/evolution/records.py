@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from core.errors import TrainingError
 from core.types import Record
+from finetune.evolution.identity import copy_of
 
 T = TypeVar("T")
 Value = float | tuple[float, ...]
@@ -61,17 +62,24 @@ class FitnessError(TrainingError):
 class Evaluated(Generic[T]):
     """An individual with its fitness. It is shared between generations, so that nobody may change `item`.
 
-    `value` is what fitness_fn gave, None when it failed; `score` is the one number to compare by: the mean of a sequence.
+    `value` is what fitness_fn gave, None when it failed or was not asked yet; `score` is the one number to compare by: the mean of a
+    sequence. `copy(item)` is a deep copy.
     """
 
-    __slots__ = ("flat", "id", "item", "key", "score", "value")
+    __slots__ = ("copy", "id", "item", "key", "score", "value")
 
-    def __init__(self, item: T, value: Value | None, id: int, key: Hashable) -> None:
+    def __init__(self, item: T, value: Value | None, id: int, key: Hashable, copy: Callable[[T], T] = copy_of) -> None:
         self.item = item
         self.value = value
         self.id = id
         self.key = key
-        self.flat: bool | None = None
+        self.copy = copy
+        self.score = -math.inf if value is None else _score(value)
+
+    def settle(self, value: Value | None, id: int) -> None:
+        """What fitness_fn gave; `id` counts the fitnesses that were computed."""
+        self.value = value
+        self.id = id
         self.score = value if type(value) is float else _score(value)
 
 
@@ -89,15 +97,16 @@ def shortened(individual: object, length: int = 200) -> str:
 
 def summary(population: Sequence[Evaluated[T]], **counted: Any) -> Generation:
     """The figures of one generation."""
-    scores = [member.score for member in population if member.value is not None]
-    vectors = [member.value for member in population if isinstance(member.value, tuple)]
+    fine = [member for member in population if member.value is not None]
+    scores = [member.score for member in fine]
+    vectors = [member.value for member in fine if type(member.value) is tuple]
     mean = sum(scores) / len(scores) if scores else math.nan
     finite = scores and math.isfinite(mean)
     return Generation(
         best_fitness=max(scores, default=-math.inf),
         avg_fitness=mean,
         worst_fitness=min(scores, default=-math.inf),
-        std_fitness=math.sqrt(sum((s - mean) ** 2 for s in scores) / len(scores)) if finite else math.nan,
+        std_fitness=math.dist(scores, [mean] * len(scores)) / math.sqrt(len(scores)) if finite else math.nan,
         distinct=len({member.id if member.key is None else member.key for member in population}),
         failed=len(population) - len(scores),
         objectives=tuple(map(max, zip(*vectors, strict=True))),

@@ -180,46 +180,6 @@ class TestRuns:
 
         assert sum(best) == max(row.best_fitness for row in evolution.history) > evolution.history[-1].worst_fitness
 
-    def test_the_state_of_pythons_generator_is_left_alone(self):
-        evolution = evolver(config=GAConfig(seed=1))
-        random.seed(5)
-        before = random.getstate()
-
-        evolution.run(3)
-
-        assert random.getstate() == before
-
-    def test_without_a_seed_python_s_own_decides(self):
-        random.seed(11)
-        first = evolver()
-        random.seed(11)
-        second = evolver()
-
-        assert first.run(3) == second.run(3)
-
-    def test_numpys_own_generator_follows_the_seed_too(self):
-        import numpy
-
-        def drawn():
-            return numpy.random.rand(3)
-
-        def run():
-            config = GAConfig(seed=1, population_size=6)
-            evolution = GeneticEvolver(lambda a: a.sum(), lambda a: a + numpy.random.randn(3), lambda a, b: (a + b) / 2, drawn, config)
-            return evolution.run(4).tolist()
-
-        assert run() == run()
-
-    def test_functions_that_ask_for_an_rng_get_one(self):
-        def noisy(individual, rng):
-            return sum(individual) + rng.random()
-
-        config = GAConfig(seed=4, population_size=8)
-        runs = [GeneticEvolver.over(Numbers(3, 0, 1), noisy, config) for _ in range(2)]
-
-        assert runs[0].run(4) == runs[1].run(4)
-        assert runs[0].history == runs[1].history
-
     def test_a_negative_number_of_generations_is_an_error(self):
         with pytest.raises(ConfigError, match="0 or more"):
             evolver().run(-1)

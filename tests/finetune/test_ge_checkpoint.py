@@ -59,6 +59,22 @@ def test_functions_that_use_pythons_own_generator_resume_exactly_as_well(tmp_pat
     assert made(checkpoint=tmp_path / "run", resume=True).run() == expected
 
 
+def test_a_copy_fn_and_a_key_fn_are_used_after_resuming_as_before(tmp_path):
+    def made(**where):
+        functions = (lambda i: i[0].x, lambda i: [Point(i[0].x + 1)], lambda a, b: [a[0]], lambda: [Point(random.random())])
+        options = {"copy_fn": lambda i: copied.append(i) or list(i), "key_fn": lambda i: i[0].x, "codec": codec(Point)}
+        return GeneticEvolver(*functions, GAConfig(generations=6, seed=1), **options, **where)
+
+    copied = []
+    expected = made().run()
+    whole = len(copied)
+    made(checkpoint=tmp_path / "run").run(3)
+    copied.clear()
+
+    assert made(checkpoint=tmp_path / "run", resume=True).run() == expected
+    assert 0 < len(copied) < whole
+
+
 def test_a_seed_that_was_drawn_is_kept(tmp_path):
     first = evolution(tmp_path / "run", seed=None)
     first.run(2)
