@@ -2,6 +2,11 @@
 
 The embedded model with rank 8 on all layers, random weights, so that each version answers recognisably otherwise; one thread for torch.
 Beside it plain PEFT, where two threads choose their adapter and ask one model.
+
+A pause is the time between two steps of the engine. It is looked for from the start of a swap to the first answer of the new version,
+which is later than the swap's end: the adapter is hung in between two steps that may come after it. What a step itself takes longer, such
+as the new version's first one, is no pause and yet felt: the longest time from one token to the next stands beside it. Both are compared
+with stretches as long without swaps, at the end of the same run, since steps that admit requests take several times as long as others.
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -27,17 +32,21 @@ AT_ONCE = 64
 TOKENS = 12
 NAIVE = 300
 SLOT = "math"
+Span = tuple[float, float]
 
 
 @dataclass
 class Seen:
-    """What happened: seconds of steps and between them, answers by the model that gave them."""
+    """What happened, and when, in seconds: steps and swaps from start to end, the first answer of each version, the time after all."""
 
-    steps: list[tuple[float, float]] = field(default_factory=list)
+    steps: list[Span] = field(default_factory=list)
     answered: int = 0
     wrong: int = 0
     late: int = 0
-    swaps: list[tuple[float, float, float]] = field(default_factory=list)
+    swaps: list[Span] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    first: dict[int, float] = field(default_factory=dict)
+    after: Span = (0.0, 0.0)
 
 
 def measure(ids: Sequence[str]) -> list[Figure]:
@@ -56,9 +65,20 @@ def measure(ids: Sequence[str]) -> list[Figure]:
 
 
 def _figures(seen: Seen, naive: int) -> list[Figure]:
-    seconds = [swap for swap, _, _ in seen.swaps]
-    step = median(end - start for start, end in seen.steps)
-    pauses = [_pause(seen.steps, started, ended) for _, started, ended in seen.swaps]
+    seconds, step = seen.seconds, median(end - start for start, end in seen.steps)
+    during = [(started, max(ended, seen.first.get(version, 0.0))) for version, (started, ended) in enumerate(seen.swaps, 1)]
+    length = median(ended - started for started, ended in during)
+    without = [(at, at + length) for at in _every(length, *seen.after)]
+    between = [(one[1], next_[0]) for one, next_ in pairwise(seen.steps)]
+    tokens = [(one[1], next_[1]) for one, next_ in pairwise(seen.steps)]
+    pauses = [_longest(between, *span) for span in during]
+    beside = {
+        "a decode step, ms": step,
+        "longest of all swaps, ms": max(pauses),
+        "without a swap, ms": median(_longest(between, *span) for span in without),
+        "token to token, ms": median(_longest(tokens, *span) for span in during),
+        "token to token without a swap, ms": median(_longest(tokens, *span) for span in without),
+    }
     setup = f"{machine()}, one thread, {AT_ONCE} requests at once, other jobs beside it"
     wrong = seen.wrong + seen.late
     return [
@@ -70,7 +90,7 @@ def _figures(seen: Seen, naive: int) -> list[Figure]:
             "ms",
             "one decode step",
             median(pauses) <= step,
-            {"a decode step, ms": round(step * 1e3, 2), "steps": round(median(pauses) / step, 2)},
+            {name: round(value * 1e3, 2) for name, value in beside.items()} | {"steps": round(median(pauses) / step, 2)},
             setup,
         ),
         figure(
@@ -86,10 +106,14 @@ def _figures(seen: Seen, naive: int) -> list[Figure]:
     ]
 
 
-def _pause(steps: Sequence[tuple[float, float]], started: float, ended: float) -> float:
-    """The longest time between two steps while a swap was under way."""
-    gaps = [after[0] - before[1] for before, after in pairwise(steps) if after[0] >= started and before[1] <= ended]
-    return max(gaps, default=0.0)
+def _longest(spans: Sequence[Span], started: float, ended: float) -> float:
+    """Of those that have a part in that time."""
+    return max((end - start for start, end in spans if end >= started and start <= ended), default=0.0)
+
+
+def _every(length: float, started: float, ended: float) -> list[float]:
+    """Where the stretches of that length begin, one after the other; the last one may reach beyond."""
+    return [started + number * length for number in range(max(1, int((ended - started) / length)))]
 
 
 def _live(registry: Path, folders: Sequence[Path]) -> Seen:
@@ -122,7 +146,9 @@ def _live(registry: Path, folders: Sequence[Path]) -> Seen:
             reference = placed.model_spec.removeprefix("adapter:")
             seen.answered += 1
             seen.wrong += reply.completions[0].text != right[reference][turn % len(QUESTIONS)]
-            seen.late += references.index(reference) < at_least
+            version = references.index(reference)
+            seen.late += version < at_least
+            seen.first.setdefault(version, time.perf_counter())
 
     async def clients() -> None:
         await asyncio.gather(*(client(turn) for turn in range(AT_ONCE)))
@@ -133,16 +159,25 @@ def _live(registry: Path, folders: Sequence[Path]) -> Seen:
     try:
         for version, reference in enumerate(references[1:], 1):
             before = seen.answered
-            while seen.answered < before + REQUESTS // VERSIONS:
-                time.sleep(0.005)
+            _wait(lambda before=before: seen.answered >= before + REQUESTS // VERSIONS)  # type: ignore[misc]
             started = time.perf_counter()
             swapped = swap(SLOT, reference, registry=book, backend=backend, force=True)
             serving[0] = version
-            seen.swaps.append((swapped.seconds, started, time.perf_counter()))
+            seen.swaps.append((started, time.perf_counter()))
+            seen.seconds.append(swapped.seconds)
+        _wait(lambda: len(references) - 1 in seen.first)
+        started, before = time.perf_counter(), seen.answered
+        _wait(lambda: seen.answered >= before + REQUESTS)
+        seen.after = started, time.perf_counter()
     finally:
         done.set()
         thread.join()
     return seen
+
+
+def _wait(until: Callable[[], bool]) -> None:
+    while not until():
+        time.sleep(0.005)
 
 
 QUESTIONS = tuple(f"Solve {n}*6+{n}" for n in range(12, 20))

@@ -273,10 +273,10 @@ class Registry:
             if not decision.promoted and not force:
                 raise AdapterError(f"the gate does not let {reference} through: {decision.reason}; force it if you must")
             return dict(plain(decision))
-        kept = [entry for entry in self.history(reference, there.name) if entry.what == "decide" and entry.reference == reference]
-        serves = there.champion or there.base
         if force:
             return {}
+        kept = [entry for entry in self.history(reference, there.name) if entry.what == "decide" and entry.reference == reference]
+        serves = there.champion or there.base
         if not kept:
             raise AdapterError(f"no gate has decided on {reference} in {there.name}: evaluate it against {serves}, or force it")
         if not kept[-1].statistics.get("promoted"):

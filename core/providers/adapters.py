@@ -4,7 +4,8 @@ Only plain LoRA can be mixed: weights A and B of layers that the base has, and n
 
 PEFT loads the first adapter of a base, since it has to wrap the base's layers for it. For later ones it would walk through the whole model
 and draw weights that are overwritten at once (60 ms on a model of a million parameters): where the layers are wrapped already, A and B are
-read beforehand, on any thread, and only hung in. Call everything but `read` and `Weights.read` on the thread that owns the engine.
+read beforehand, on any thread, and only hung in. Where the engine answers with tables of its own, these are made and asked beforehand too.
+Call everything but `ahead`, `read` and `Weights.read` on the thread that owns the engine.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import json
 import math
 import warnings
 from collections import OrderedDict
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +43,7 @@ class Adapter:
     @classmethod
     def read(cls, folder: str) -> Adapter:
         """Raises ProviderError when its files can't be read."""
-        digest = hashlib.sha256()
-        try:
-            for name in (CONFIG, WEIGHTS):
-                digest.update((Path(folder) / name).read_bytes())
-        except OSError as error:
-            raise ProviderError(f"can't read the adapter {folder} ({error}): fetch or train it again") from error
-        return cls(folder, digest.hexdigest()[:16])
+        return cls(folder, _name(*_files(folder)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +64,19 @@ class Weights:
         """
         from peft import LoraConfig
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors.torch import load
 
         try:
             config = LoraConfig.from_pretrained(adapter.folder)
-            tensors = load_file(str(Path(adapter.folder) / WEIGHTS))
-        except (OSError, ValueError, TypeError, SafetensorError):
+        except (OSError, ValueError, TypeError):
             config = None
-        if Adapter.read(adapter.folder).name != adapter.name:
+        files = _files(adapter.folder)  # after the config was read, so that one which is changed meanwhile is noticed
+        if _name(*files) != adapter.name:
             raise ProviderError(f"the adapter {adapter.folder} has changed on disk since it was connected: connect it again")
+        try:
+            tensors = load(files[1])
+        except (ValueError, TypeError, SafetensorError):
+            config = None
         if config is None or config.rank_pattern or config.alpha_pattern or config.fan_in_fan_out:
             return None
         config.inference_mode = True
@@ -96,15 +96,16 @@ class Weights:
 
     def fingerprint(self, base: dict[str, Any]) -> str:
         """That of a base, its tensors by name, with the adapter merged in. On any thread."""
-        return fingerprint_of((name, self._merged(name.removesuffix(".weight"), tensor)) for name, tensor in base.items())
+        import torch
+
+        with torch.inference_mode():
+            return fingerprint_of((name, self._merged(name.removesuffix(".weight"), tensor)) for name, tensor in base.items())
 
     def _merged(self, path: str, tensor: Any) -> Any:
         if path not in self.layers:
             return tensor
         a, b = (half.weight.to(tensor.device) for half in self.layers[path])
-        merged = tensor.detach().clone()
-        merged += (b @ a) * self.scaling  # in the order and precision in which PEFT merges
-        return merged
+        return tensor.clone().add_((b @ a) * self.scaling)  # in the order and precision in which PEFT merges
 
 
 class Adapters:
@@ -137,17 +138,27 @@ class Adapters:
             pass
         return adapter.name in self._loaded
 
+    def ahead(self, adapter: Adapter, weights: Weights, prompt: Sequence[int]) -> list[float] | None:
+        """What it will answer to `prompt`, the first 64 logits, before it is brought and beside the engine's steps, on any thread.
+
+        By the very matrices that its rows will be answered with. None where only the engine can tell, when it is there.
+        """
+        loras, places = self._engine.loras, self._places(weights)
+        if not loras or not places:
+            return None
+        halves = {place: weights.layers[path] for path, place in places.items()}
+        return loras.ahead(adapter.name, {place: (a.weight, b.weight, weights.scaling) for place, (a, b) in halves.items()}, prompt)
+
     def bringing(
-        self, adapter: Adapter, weights: Weights | None = None, prompt: Sequence[int] = PROOF
+        self, adapter: Adapter, weights: Weights | None = None, prompt: Sequence[int] = ()
     ) -> Generator[None, None, list[float] | None]:
         """The same in pieces, between which rows may go on. Returns what it answers to `prompt`, the first 64 logits; None without room.
 
-        There may be one more than the limit then, until `leaving` has come to its end.
+        There may be one more than the limit then, until `leaving` has come to its end. Without a prompt nothing is asked.
         """
-        engine, prompt = self._engine, list(prompt)
         if adapter.name in self._loaded:
             self._loaded.move_to_end(adapter.name)
-            return engine.probe(prompt, adapter.name)
+            return self._asked(adapter.name, prompt)
         if len(self._loaded) + 1 - self.limit > len(self._idle()):
             return None
         if weights is None:
@@ -155,10 +166,10 @@ class Adapters:
             yield
         places = self._places(weights)
         if weights is None or not places:
-            return (yield from self._load(adapter, prompt))
+            return (yield from self._load(adapter, list(prompt or PROOF)))
         self._hang_in(adapter, weights, places)
         yield
-        return engine.probe(prompt, adapter.name) if adapter.name in self._loaded else None  # it may have had to make room in between
+        return self._asked(adapter.name, prompt) if adapter.name in self._loaded else None  # it may have had to make room in between
 
     def leaving(self) -> Generator[None, None, None]:
         """Let go of those that are too many, the least recently used first and never the newest, in pieces."""
@@ -172,6 +183,9 @@ class Adapters:
             model = self._engine.model
             self.listed = dict(_merged_tensors(getattr(model, "get_base_model", lambda: model)(), ""))
         return self.listed
+
+    def _asked(self, name: str, prompt: Sequence[int]) -> list[float]:
+        return self._engine.probe(list(prompt), name) if prompt else []
 
     def _idle(self) -> list[str]:
         return [name for name in self._loaded if not self._engine.serves(name)]
@@ -209,7 +223,7 @@ class Adapters:
             place.r[name], place.lora_alpha[name], place.scaling[name] = weights.rank, weights.alpha, weights.scaling
             place.use_rslora[name], place.use_dora[name], place.lora_bias[name] = weights.stabilised, False, False
             place.lora_dropout[name] = nn.Identity()
-            place.lora_A[name], place.lora_B[name] = a.to(device), b.to(device)
+            place.lora_A[name], place.lora_B[name] = (half if half.weight.device == device else half.to(device) for half in (a, b))
         self._engine.model.peft_config[name] = weights.config
         self._loaded[name] = adapter
 
@@ -261,11 +275,26 @@ class Adapters:
         return alone
 
     def _delete(self, name: str) -> None:
+        model = self._engine.model
         del self._loaded[name]
-        if self._loaded:
-            self._engine.model.set_adapter(next(reversed(self._loaded)))  # the active one can't leave without a warning
-        self._engine.model.delete_adapter(name)
+        if self._loaded and name in model.active_adapters:
+            model.set_adapter(next(reversed(self._loaded)))  # the active one can't leave without a warning
+        model.delete_adapter(name)
         self._engine.prefixes.forget(name)
+
+
+def _files(folder: str) -> tuple[bytes, bytes]:
+    """Config and weights as they are now."""
+    try:
+        return (Path(folder) / CONFIG).read_bytes(), (Path(folder) / WEIGHTS).read_bytes()
+    except OSError as error:
+        raise ProviderError(f"can't read the adapter {folder} ({error}): fetch or train it again") from error
+
+
+def _name(config: bytes, weights: bytes) -> str:
+    digest = hashlib.sha256(config)
+    digest.update(weights)
+    return digest.hexdigest()[:16]
 
 
 def _alike(one: Sequence[float], other: Sequence[float]) -> bool:
@@ -280,7 +309,7 @@ def _linear(weight: Any) -> Any:
     layer = nn.Linear.__new__(nn.Linear)
     nn.Module.__init__(layer)
     layer.out_features, layer.in_features = weight.shape
-    layer.weight = nn.Parameter(weight.float() if weight.dtype.itemsize < 4 else weight, requires_grad=False)
+    layer.register_parameter("weight", nn.Parameter(weight.float() if weight.dtype.itemsize < 4 else weight, requires_grad=False))
     layer.register_parameter("bias", None)
     layer.training = False
     return layer
@@ -306,26 +335,29 @@ def why_not_mixed(folder: str, base: Any) -> str | None:
             shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118  the file is no mapping
     except (OSError, ValueError, AttributeError, SafetensorError) as error:
         return f"its files can't be read: {error}"
-    return next((f"{key} fits no layer of the base" for key, shape in shapes.items() if not _fits(base, key, shape)), None)
+    size = lru_cache(maxsize=1)(partial(_size, base))  # A and B of a layer stand side by side
+    return next((f"{key} fits no layer of the base" for key, shape in shapes.items() if not _fits(size, key, shape)), None)
 
 
-def _fits(base: Any, key: str, shape: list[int]) -> bool:
+def _fits(size: Callable[[str], tuple[int, int] | None], key: str, shape: list[int]) -> bool:
     """True for A or B of a linear layer that is there, in its size."""
+    path, _, which = key.removeprefix("base_model.model.").removesuffix(".weight").rpartition(".")
+    inputs, outputs = size(path) or (0, 0)
+    return len(shape) == 2 and {"lora_A": shape[-1] == inputs, "lora_B": shape[0] == outputs}.get(which, False)
+
+
+def _size(base: Any, path: str) -> tuple[int, int] | None:
+    """Inputs and outputs of a linear layer, None where there is no such layer."""
     from torch import nn
 
-    path, _, which = key.removeprefix("base_model.model.").removesuffix(".weight").rpartition(".")
     try:
         layer = base.get_submodule(path)
     except AttributeError:
-        return False
+        return None
     layer = getattr(layer, "base_layer", layer)
     if isinstance(layer, nn.Linear):
-        inputs, outputs = layer.in_features, layer.out_features
-    elif type(layer).__name__ == "Conv1D":
-        inputs, outputs = layer.nx, layer.nf
-    else:
-        return False
-    return len(shape) == 2 and {"lora_A": shape[-1] == inputs, "lora_B": shape[0] == outputs}.get(which, False)
+        return layer.in_features, layer.out_features
+    return (layer.nx, layer.nf) if type(layer).__name__ == "Conv1D" else None
 
 
 def _merged_tensors(model: Any, adapter: str) -> Iterator[tuple[str, Any]]:

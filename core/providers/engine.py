@@ -100,7 +100,7 @@ class Engine:
         self._last = torch.zeros(rows, dtype=torch.long, device=self.device)
         self._cache = SlotCache(config.num_hidden_layers, rows, self.device)
         self._fused = fuse(model, kinds_of(config))
-        self._loras = self._fused and Loras(self._fused, kinds_of(config), self._base, self.probe, TOLERANCE)
+        self.loras = self._fused and Loras(self._fused, self._reach, self._base, self.probe, TOLERANCE)
         self._memory = free_memory(self.device) // 2
         self._texts = Texts(tokenizer)
         self._prove()
@@ -267,7 +267,7 @@ class Engine:
 
     def _forward(self, ids: torch.Tensor, positions: torch.Tensor, filled: int, adapters: Sequence[str | None], last: Any) -> torch.Tensor:
         """The logits of token `last` of each row (rows, vocabulary). `filled` is 0 for fresh prompts, which see themselves alone."""
-        mixed = self._loras.of(adapters) if self._loras and any(adapters) else None
+        mixed = self.loras.of(adapters) if self.loras and any(adapters) else None
         if self._fused and (mixed or not any(adapters)):
             seen = filled or ids.shape[1]
             plain = not filled or int(positions.min()) + 1 == filled  # the causal triangle, or rows of one length

@@ -60,7 +60,7 @@ class Mixed:
 
 
 class Fused:
-    """Made by `fuse`. Its weights are those that the model had then."""
+    """Made by `fuse`. Its weights are those that the model had then. Any thread may call it, with a cache of its own."""
 
     def __init__(self, model: Any, kinds: list[str]) -> None:
         config = model.config
@@ -119,9 +119,10 @@ class Fused:
         return _times(_normed(hidden, self._norm), self._head, None, head, mixed.shut(1) if mixed and head else [])
 
     def _turns(self, positions: torch.Tensor, capacity: int) -> tuple[torch.Tensor, torch.Tensor]:
-        if capacity > self._table[0].shape[0]:
-            self._table = self._rotations(capacity)
-        cos, sin = (functional.embedding(positions, table)[:, :, None] for table in self._table)
+        tables = self._table
+        if capacity > tables[0].shape[0]:
+            tables = self._table = self._rotations(capacity)
+        cos, sin = (functional.embedding(positions, table)[:, :, None] for table in tables)
         return cos, sin
 
     def _rotations(self, positions: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,13 +1,14 @@
 """LoRA adapters beside the matrices of a fused model: all that a batch needs side by side, two more products for each matrix.
 
 A row's own part of x A is kept and that of the others set to nought, so that the number of adapters in a batch costs next to nothing,
-where PEFT asks each adapter apart. Tables are made when an adapter first answers, and used once they proved equal to the model's own.
+where PEFT asks each adapter apart. Tables are made when an adapter first answers, or ahead of that, and used once they proved equal to the
+model's own. `ahead` is for any thread, all else for the one that owns the engine.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,9 @@ from core.providers.slots import SlotCache
 
 KEPT = 32  # adapters, and as many combinations of them
 PROOF = [5, 9, 2]  # token ids that any vocabulary has
+Given = tuple[torch.Tensor, torch.Tensor, float]  # A (rank, inputs), B (outputs, rank) and by what B A is multiplied
 _Half = tuple[torch.Tensor, torch.Tensor]  # A (inputs, rank) and B (rank, outputs), scaled
+_Halves = list[list[_Half | None]]  # by layer and matrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +33,41 @@ class _Table:
 
 
 class Loras:
-    """`base` gives the model whose layers hold the adapters, `probe` the first 64 logits of a prompt by an adapter."""
+    """`base` gives the model whose layers hold the adapters, `probe` the first 64 logits of a prompt by an adapter.
+
+    `reach` is how many positions each kind of layer sees, None for all.
+    """
 
     def __init__(
-        self, fused: Fused, kinds: Sequence[str], base: Callable[[], Any], probe: Callable[[list[int], str], list[float]], tolerance: float
+        self,
+        fused: Fused,
+        reach: Mapping[str, int | None],
+        base: Callable[[], Any],
+        probe: Callable[[list[int], str], list[float]],
+        tolerance: float,
     ) -> None:
-        self._fused, self._kinds, self._base, self._probe, self._tolerance = fused, set(kinds), base, probe, tolerance
-        self._halves: OrderedDict[str, list[list[_Half | None]] | None] = OrderedDict()
+        self._fused, self._reach, self._base, self._probe, self._tolerance = fused, reach, base, probe, tolerance
+        self._ahead: dict[str, _Halves] = {}
+        self._halves: OrderedDict[str, _Halves | None] = OrderedDict()
         self._tables: OrderedDict[tuple[str, ...], _Table] = OrderedDict()
         self._last: tuple[tuple[str | None, ...], Mixed] | None = None
+
+    def ahead(self, name: str, given: Mapping[Any, Given], prompt: Sequence[int]) -> list[float] | None:
+        """The first 64 logits after a prompt, by the matrices that will answer for an adapter which gives these layers that.
+
+        None where it changes more than is in the tables, where its tables have been found to differ from the model, and for a prompt that
+        is longer than a layer sees.
+        """
+        model = self._base()
+        known = {part for layer in model.model.layers for parts in _matrices(layer) for part in parts} | {model.lm_head}
+        narrow = any(reach is not None and reach < len(prompt) for reach in self._reach.values())
+        if narrow or not given.keys() <= known or self._halves.get(name, []) is None:
+            return None
+        halves = self._ahead[name] = self._halved(given.get)
+        for old in list(self._ahead)[:-KEPT]:
+            self._ahead.pop(old, None)
+        logits: list[float] = self._logits(halves, prompt).tolist()
+        return logits
 
     def of(self, names: Sequence[str | None]) -> Mixed | None:
         """For rows that are answered by these adapters, None by the base. None where one of them has to go another way."""
@@ -52,7 +81,7 @@ class Loras:
             self._last = key, Mixed(table.pairs, table.owners, None if len(used) == 1 and None not in names else index)
         return self._last[1]
 
-    def _known(self, name: str) -> list[list[_Half | None]] | None:
+    def _known(self, name: str) -> _Halves | None:
         if name not in self._halves:
             self._halves[name] = self._read(name)
             if len(self._halves) > KEPT:
@@ -60,24 +89,31 @@ class Loras:
         self._halves.move_to_end(name)
         return self._halves[name]
 
-    def _read(self, name: str) -> list[list[_Half | None]] | None:
-        model = self._base()
-        halves = [[_stacked(name, parts) for parts in _matrices(layer)] for layer in model.model.layers]
-        halves[-1].append(_stacked(name, (model.lm_head,)))
+    def _read(self, name: str) -> _Halves | None:
+        halves = self._ahead.pop(name, None) or self._halved(lambda part: _hung_in(part, name))
         return halves if self._proven(name, halves) else None
 
-    def _proven(self, name: str, halves: list[list[_Half | None]]) -> bool:
+    def _halved(self, given: Callable[[Any], Given | None]) -> _Halves:
+        model = self._base()
+        halves = [[_stacked(given, parts) for parts in _matrices(layer)] for layer in model.model.layers]
+        halves[-1].append(_stacked(given, (model.lm_head,)))
+        return halves
+
+    def _proven(self, name: str, halves: _Halves) -> bool:
         """The logits must be those of the model."""
+        found, expected = self._logits(halves, PROOF), torch.tensor(self._probe(PROOF, name))
+        return bool((found - expected).abs().max() <= self._tolerance * (expected.max() - expected.min()))
+
+    def _logits(self, halves: _Halves, prompt: Sequence[int]) -> torch.Tensor:
+        """The first 64 after a prompt that all layers see whole."""
         table = _combined([halves])
         cache = SlotCache(len(table.pairs), 1, torch.device("cpu"))
-        cache.reserve(1, len(PROOF) + 1)
+        cache.reserve(1, len(prompt) + 1)
         cache.fresh(torch.tensor([0]))
-        ids, positions = torch.tensor([PROOF]), torch.arange(len(PROOF))[None]
-        masks: dict[str, torch.Tensor | None] = dict.fromkeys(self._kinds)
+        ids, positions = torch.tensor([list(prompt)]), torch.arange(len(prompt))[None]
+        masks: dict[str, torch.Tensor | None] = dict.fromkeys(self._reach)
         with torch.inference_mode():
-            found = self._fused(ids, cache, positions, masks, None, Mixed(table.pairs, table.owners, None))[0, :64]
-            expected = torch.tensor(self._probe(PROOF, name))
-        return bool((found - expected).abs().max() <= self._tolerance * (expected.max() - expected.min()))
+            return self._fused(ids, cache, positions, masks, None, Mixed(table.pairs, table.owners, None))[0, :64]
 
     def _table(self, used: tuple[str, ...]) -> _Table:
         if used not in self._tables:
@@ -99,24 +135,24 @@ def _matrices(layer: Any) -> tuple[tuple[Any, ...], ...]:
     )
 
 
-def _stacked(name: str, parts: Sequence[Any]) -> _Half | None:
+def _hung_in(part: Any, name: str) -> Given | None:
+    """What PEFT's layer holds for that adapter."""
+    if name not in getattr(part, "lora_A", ()):
+        return None
+    return part.lora_A[name].weight.detach(), part.lora_B[name].weight.detach(), part.scaling[name]
+
+
+def _stacked(given: Callable[[Any], Given | None], parts: Sequence[Any]) -> _Half | None:
     """Ranks side by side; each part writes to its own outputs."""
-    changed = [name in getattr(part, "lora_A", ()) for part in parts]
+    changed = [given(part) for part in parts]
     if not any(changed):
         return None
-    width, place, downs, ups = sum(part.out_features for part in parts), 0, [], []
-    for part, has in zip(parts, changed, strict=True):
-        if has:
-            a, b = part.lora_A[name].weight.detach(), part.lora_B[name].weight.detach()
-            up = torch.zeros(len(a), width)
-            up[:, place : place + part.out_features] = b.t() * part.scaling[name]
-            downs.append(a.t())
-            ups.append(up)
-        place += part.out_features
-    return torch.cat(downs, dim=1).contiguous(), torch.cat(ups)
+    downs = [change[0] for change in changed if change]
+    ups = [change[1].t() * change[2] if change else torch.zeros(0, part.out_features) for part, change in zip(parts, changed, strict=True)]
+    return torch.cat(downs).t().contiguous(), torch.block_diag(*ups)  # type: ignore[no-untyped-call]  # torch has not typed it
 
 
-def _combined(adapters: Sequence[list[list[_Half | None]]]) -> _Table:
+def _combined(adapters: Sequence[_Halves]) -> _Table:
     """Several adapters side by side."""
     owners: dict[tuple[int, ...], int] = {}
     pairs: list[list[Pair | None]] = []

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from core.errors import ProviderError, RatchetError
 from core.providers.adapters import Adapter, Adapters
 from core.providers.engine import PREFIX_BYTES, Engine, Job
+from core.providers.texts import longest_token
 
 _T = TypeVar("_T")
 Pieces = Generator[_T | None, None, _T]
@@ -65,7 +66,7 @@ class Host:
         adapters: int = 8,
         patience: Callable[[], float] = lambda: 2.0,
     ) -> None:
-        self.name, self.tokenizer = name, tokenizer
+        self.name, self.tokenizer, self.longest_token = name, tokenizer, longest_token(tokenizer)
         tokenizer("", add_special_tokens=False)  # switches off the padding that its file may ask for: later it would clash with decoding
         self.engine = Engine(model, tokenizer, rows, prefix_bytes)
         self.adapters = Adapters(self.engine, adapters)
@@ -123,13 +124,17 @@ class Host:
 
         What it yields first that is not None counts as returned; the rest is done afterwards.
         """
+        return self.begin(pieces).result()
+
+    def begin(self, pieces: Pieces[_T]) -> Future[_T]:
+        """The same without waiting for it."""
         future: Future[_T] = Future()
         with self.turn:
             if self.ended:
                 raise self.ended
             self._works.append((pieces, future))
             self.turn.notify_all()
-        return future.result()
+        return future
 
     async def run(self, jobs: list[Job], client: object, adapter: Adapter | None) -> None:
         """Return when all jobs are done. A caller who is cancelled leaves no rows behind."""

@@ -31,6 +31,7 @@ from core.providers.loading import (
     load_tokenizer,
     with_adapter,
 )
+from core.providers.texts import longest_token
 from core.types import Message, Reply, Request, Usage
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class LocalModel:
         self._fresh = probed is not None
         self._closed = False
         self._encode("")  # switches off the padding that a tokenizer file may ask for
-        self._longest_token = max(map(len, self.tokenizer.get_vocab()))
+        self._longest_token = host.longest_token if self.tokenizer is host.tokenizer else longest_token(self.tokenizer)
         self._render = lru_cache(maxsize=4096)(partial(_rendered, self.tokenizer))
         host.join(self)
 
@@ -231,21 +232,27 @@ def _join(kind: _Kind, path: str, name: str) -> LocalModel | None:
 
 
 def _brought(host: Host, adapter: Adapter, base: str, prompt: list[int]) -> tuple[str, list[float]]:
-    """The fingerprint of the base with that adapter, and what it answers to `prompt`. Rows of others go on meanwhile."""
+    """The fingerprint of the base with that adapter, and what it answers to `prompt`. Rows of others go on meanwhile.
+
+    Where both can be found beside the engine, it is not waited for: the adapter is hung in before its first row begins.
+    """
     from core.providers.adapters import Weights
 
     weights = Weights.read(adapter)
     merged = None if weights is None or host.adapters.few_bits else weights.fingerprint(_base_of(host))
 
-    def pieces() -> Pieces[tuple[str, list[float]] | None]:
-        probed = yield from host.adapters.bringing(adapter, weights, prompt)
+    def pieces(asked: list[int]) -> Pieces[tuple[str, list[float]] | None]:
+        probed = yield from host.adapters.bringing(adapter, weights, asked)
         if probed is None:
             return None
         yield merged or host.adapters.fingerprint(adapter, base), probed
         yield from host.adapters.leaving()
         return None
 
-    while (found := host.work(pieces())) is None:
+    if weights and merged and (ahead := host.adapters.ahead(adapter, weights, prompt)):
+        host.begin(pieces([]))
+        return merged, ahead
+    while (found := host.work(pieces(prompt))) is None:
         time.sleep(0.02)
     return found
 

@@ -8,6 +8,11 @@ from typing import Any
 HALF = "\ufffd"  # what half a character decodes to
 
 
+def longest_token(tokenizer: Any) -> int:
+    """In characters. Takes as long as to list the vocabulary."""
+    return max(map(len, tokenizer.get_vocab()))
+
+
 class Texts:
     """What rows have written, by their tokenizer."""
 

@@ -17,7 +17,7 @@ from small_models import adapter, bare_adapter
 from core.config import Settings
 from core.errors import AdapterError, ConfigError
 from core.orchestrator import Orchestrator
-from core.providers import local
+from core.providers import fused_lora, local
 from core.providers.adapters import Adapter, Weights
 from core.providers.loading import load
 from core.providers.registered import sha256_of
@@ -267,6 +267,19 @@ def test_what_can_not_be_proved_leaves_the_champion_serving(trained, registry, h
 def edit(folder: Path, **changes) -> None:
     path = folder / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_an_adapter_whose_rows_would_be_answered_by_other_matrices_is_refused(trained, registry, house, monkeypatch):
+    """The fingerprint is right, and the tables that the engine would answer with are not."""
+    champion, good = (registry.add(path, "math") for path in (trained[0], trained[3]))
+    orchestrator = house()
+    swap("math", champion.reference, registry=registry, backend=beside(orchestrator), force=True)
+    stacked = fused_lora._stacked
+    monkeypatch.setattr(fused_lora, "_stacked", lambda *args: (half := stacked(*args)) and (half[0], -half[1]))
+
+    with pytest.raises(AdapterError, match="does not answer as the adapter in"):
+        swap("math", good.reference, registry=registry, backend=beside(orchestrator), force=True)
+    assert read(registry.folder, "math").champion == champion.reference
 
 
 def test_an_adapter_that_claims_to_do_nothing_is_refused_too(trained, registry, house):

@@ -1,16 +1,21 @@
 """Adapters on the fused pass of small models: the logits are those of PEFT, in every mixture, and what is not proved goes the other way."""
 
+import asyncio
+import threading
+
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from core.providers.adapters import Adapter
+from core.config import Settings
+from core.providers import local
+from core.providers.adapters import Adapter, Weights
 from core.providers.engine import Engine, Job
 from core.providers.fused_lora import Loras
 from core.providers.host import Host
 from core.providers.loading import EMBEDDED_DIRECTORY, load
-from core.types import Sampling
+from core.types import Message, Request, Sampling
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning"),
@@ -93,16 +98,16 @@ def test_an_adapter_whose_tables_say_something_else_is_answered_by_peft(folders,
     assert own.call(lambda: own.adapters.bring(Adapter.read(folders["a"])))
     right = own.call(lambda: answered(own.engine, jobs(folders, ["a"] * 4)))
 
-    def doubled(name, parts):
-        half = halves(name, parts)
+    def doubled(given, parts):
+        half = halves(given, parts)
         return half and (half[0], 2 * half[1])
 
     monkeypatch.setattr(fused_lora, "_stacked", doubled)
-    own.engine._loras = Loras(own.engine._fused, ["full_attention"], own.engine._base, own.engine.probe, 0.05)
+    own.engine.loras = Loras(own.engine._fused, {"full_attention": None}, own.engine._base, own.engine.probe, 0.05)
 
     def again():
         name = Adapter.read(folders["a"]).name
-        return own.engine._loras.of([name]), answered(own.engine, jobs(folders, ["a"] * 4))
+        return own.engine.loras.of([name]), answered(own.engine, jobs(folders, ["a"] * 4))
 
     mixed, found = own.call(again)
     own.leave(None, RuntimeError("done"))
@@ -110,7 +115,56 @@ def test_an_adapter_whose_tables_say_something_else_is_answered_by_peft(folders,
     assert found == right
 
 
+def test_what_an_adapter_will_answer_is_told_ahead_on_any_thread_as_peft_tells_it_later(folders):
+    weights, tokenizer = load("embedded", "cpu")
+    own = Host(weights, tokenizer, "own", threads=1)
+    assert own.call(lambda: own.adapters.bring(Adapter.read(folders["b"])))
+    second, prompt = Adapter.read(folders["a"]), PROMPTS[0]
+
+    told, names = own.adapters.ahead(second, Weights.read(second), prompt), own.adapters.names
+    later = own.call(lambda: own.adapters.bring(second) and own.engine.probe(prompt, second.name))
+    own.engine.loras._reach = {"sliding_attention": len(prompt) - 1}
+    narrow = own.adapters.ahead(second, Weights.read(second), prompt)
+    own.leave(None, RuntimeError("done"))
+
+    assert second.name not in names
+    assert told == pytest.approx(later, abs=1e-4)
+    assert narrow is None
+
+
+def test_a_second_adapter_is_proved_while_the_engine_is_in_the_middle_of_a_step(folders):
+    settings = Settings(_env_file=None, DEVICE="cpu", THREADS=1, ADAPTERS="shared")
+    first = local.connect(folders["b"], settings)
+    engine, begun, go_on = first.host.engine, threading.Event(), threading.Event()
+    step = engine.step
+
+    def held():
+        begun.set()
+        assert go_on.wait(60)
+        return step()
+
+    def ask(model):
+        return asyncio.run(model.complete(Request((Message("user", "Solve 1+1"),), 1, Sampling(max_tokens=4)))).completions[0].text
+
+    engine.step = held
+    asking = threading.Thread(target=ask, args=(first,))
+    asking.start()
+    assert begun.wait(60)
+    second = local.connect(folders["a"], settings)
+    told, loaded = second.probe(), len(first.host.adapters.names)
+    go_on.set()
+    asking.join()
+
+    alone = local.connect(folders["a"], settings.model_copy(update={"ADAPTERS": "merged"}))
+    assert loaded == 1
+    assert told == pytest.approx(alone.probe(), abs=1e-4)
+    assert second.fingerprint == alone.fingerprint
+    assert ask(second) == ask(alone)
+    for model in (first, second, alone):
+        asyncio.run(model.close())
+
+
 def test_a_model_that_is_not_fused_has_no_tables():
     weights, tokenizer = load("embedded", "cpu", "bfloat16")
 
-    assert not Engine(weights, tokenizer)._loras
+    assert not Engine(weights, tokenizer).loras
