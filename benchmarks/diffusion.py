@@ -25,7 +25,7 @@ from finetune.diffusion.shapes import measure as measure_judge
 
 SEEDS = (0, 1, 2)
 PICTURES = 3200
-EPOCHS = 24
+EPOCHS = 26
 SAMPLES = 200
 BATCH = 50
 

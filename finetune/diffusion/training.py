@@ -253,6 +253,8 @@ class Run:
         }
 
     def _resume(self, checkpoint: Path) -> None:
+        import torch
+
         state = read_state(checkpoint)
         self._check_same(state, checkpoint)
         moments: dict[int, dict[str, Tensor]] = {}
@@ -262,6 +264,10 @@ class Run:
         self._plain().load_state_dict(read_part(checkpoint, "weights"))
         self.average.load_state_dict(read_part(checkpoint, "ema"))
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
+        for weight, values in self.optimiser.state.items():
+            for name, value in values.items():
+                if value.shape == weight.shape:  # laid out as the weight is: fused steps go through both side by side
+                    values[name] = torch.empty_like(weight).copy_(value)
         if state.scaler and self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(dict(state.scaler))
         self.step = state.step
