@@ -11,7 +11,7 @@ from core.errors import TrainingError
 from core.types import Record, Task
 from finetune.candidates import LIMIT, SHARE, Candidates
 from finetune.datacard import Facts
-from finetune.dataset import Dataset, free, line_of, write
+from finetune.dataset import Dataset, free, values_of, write
 from finetune.funnel import Funnel, Tally
 from finetune.harvest import Harvester, Recheck
 from finetune.heldout import HeldOut, question
@@ -86,8 +86,8 @@ def build_dataset(
         if not kept:
             raise NothingLeftError(_nothing(where, funnel, plan))
         facts = Facts(plan.kind, len(fence), tokenizer, plan.seed, _counted(said))
-        lines = (facts.seen(rows.line(place)) for lot in kept for place in lot.places)
-        return write(target, plan.kind, plan.plain(), funnel, lines, facts)
+        chosen_rows = (rows.get(place) for lot in kept for place in lot.places)
+        return write(target, plan.kind, plan.plain(), funnel, chosen_rows, facts)
 
 
 def _harvest(harvester: Harvester, chosen: Candidates, rows: Spool) -> list[Lot]:
@@ -102,12 +102,12 @@ def _harvest(harvester: Harvester, chosen: Candidates, rows: Spool) -> list[Lot]
 
 
 def _lot(task_id: str, domain: str, rate: float | None, found: tuple[AnyRow, ...], used: tuple[str, ...], rows: Spool) -> Lot:
-    return Lot(Portion(task_id, domain, len(found), rate), tuple(rows.append(line_of(row, domain)) for row in found), used)
+    return Lot(Portion(task_id, domain, len(found), rate), tuple(rows.put(values_of(row, domain)) for row in found), used)
 
 
 def _steps(place: Place, steps: Steps, rows: Spool, on_trace: Callable[[], None]) -> tuple[list[Lot], Tally]:
     portions = steps.gather(read_runs(place), on_trace)
-    return [_lot(task_id, domain, None, pairs, used, rows) for task_id, domain, pairs, used in portions], steps.tally
+    return [_lot(task_id, str(domain), None, pairs, used, rows) for task_id, domain, pairs, used in portions], steps.tally
 
 
 def _counted(said: Said) -> dict[str, int]:

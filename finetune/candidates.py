@@ -78,7 +78,7 @@ class Candidates:
 
     def take(self, attempt: Attempt, extra: Callable[[], Mapping[str, Any]]) -> None:
         """One attempt; `extra` gives what else of it the second half needs."""
-        if self.plan.kind in ("sft", "dpo") and self._rewritten(attempt):
+        if self._edits and self.plan.kind in ("sft", "dpo") and self._rewritten(attempt):
             gold = attempt._replace(
                 text=self._edits[attempt.id], outcome=Outcome.PASS, evidence=Evidence.REFERENCE, score=1.0, reward=1.0, complete=True
             )
@@ -96,7 +96,7 @@ class Candidates:
         """Whether the same words to the same prompt had another verdict elsewhere."""
         if self._two_faced is None:
             self._two_faced = self._said_wrong & self._said_right
-        return bool(self._two_faced) and _key(self._loose(values["query"]), loosened(values["text"])) in self._two_faced
+        return bool(self._two_faced) and _key(self._loose(values["query"]), values["loose"]) in self._two_faced
 
     def _take(self, attempt: Attempt, extra: Callable[[], Mapping[str, Any]], edited: str | None) -> None:
         self.tally.came += 1
@@ -114,12 +114,12 @@ class Candidates:
                 fell = SAID_BEFORE
             if fell is None:
                 self._said.add(key)
-                self._hold(attempt, extra, number, label, edited)
+                self._hold(attempt, extra, number, text, label, edited)
         if fell is not None:
             self.tally.drop(fell, attempt.id, attempt.text)
 
     def _rewritten(self, attempt: Attempt) -> bool:
-        edit = self._edits.get(attempt.id) if self._edits else None
+        edit = self._edits.get(attempt.id)
         return edit is not None and edit.split() != attempt.text.split()
 
     def _judged(self, attempt: Attempt, edited: bool) -> tuple[bool, str | None]:
@@ -128,7 +128,7 @@ class Candidates:
             return True, None
         broken, thumb = first_broken(attempt, self._good), self._thumbs.get(attempt.id)
         if self._only_good:
-            return True, broken or (AGAINST if thumb is False else REWRITTEN if self._rewritten(attempt) else None)
+            return True, broken or (AGAINST if thumb is False else REWRITTEN if self._edits and self._rewritten(attempt) else None)
         if broken is None:
             return True, AGAINST if thumb is False else None
         if first_broken(attempt, self._bad) is None:
@@ -172,7 +172,9 @@ class Candidates:
             return LEAKS[self._leak[number] - 2]
         return QUOTED if self._fence.quoted_in(text) else None
 
-    def _hold(self, attempt: Attempt, extra: Callable[[], Mapping[str, Any]], number: int, good: bool, edited: str | None) -> None:
+    def _hold(
+        self, attempt: Attempt, extra: Callable[[], Mapping[str, Any]], number: int, loose: str, good: bool, edited: str | None
+    ) -> None:
         values = {
             "id": attempt.id,
             "task_id": attempt.task_id,
@@ -180,6 +182,7 @@ class Candidates:
             "directive": attempt.directive,
             "query": attempt.query,
             "text": attempt.text,
+            "loose": loose,
             "reward": attempt.reward,
             "edited": edited,
             "by_thumb": attempt.outcome in (Outcome.ABSTAIN, Outcome.ERROR),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import json
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ WRITTEN = {"sft": ("completion",), "dpo": ("chosen", "rejected"), "steps": ("cho
 
 
 class Facts:
-    """Sees the lines of a dataset go by and keeps counts, lengths and three of them, which the seed chooses."""
+    """Sees the rows of a dataset go by and keeps counts, lengths and three of them, which the seed chooses."""
 
     def __init__(self, kind: str, held_out: int, tokenizer: Any = None, seed: int = 0, said: Mapping[str, int] | None = None) -> None:
         """`said` counts what people said of the traces."""
@@ -30,11 +29,10 @@ class Facts:
         self._traces: set[str] = set()
         self._characters, self._tokens = array("q"), array("q")
         self._trained = self._unstopped = self._count = 0
-        self._shown: list[tuple[float, int, bytes]] = []
+        self._shown: list[tuple[float, int, Mapping[str, Any]]] = []
 
-    def seen(self, line: bytes) -> bytes:
-        """The line, unchanged."""
-        values = json.loads(line)
+    def see(self, values: Mapping[str, Any]) -> None:
+        """One row, as it stands in the file."""
         self._domains[values["domain"]] += 1
         self._tasks.add(values["task_id"])
         self._traces.update(values[name] for name in ("trace_id", "chosen_id", "rejected_id") if name in values)
@@ -44,10 +42,9 @@ class Facts:
             self._characters.append(len(values[name]))
             if self._tokenizer is not None:
                 self._measure(trained(self._tokenizer, values["directive"], values["prompt"], values[name]))
-        entry = (-draw(self._seed, f"shown {self._count}"), self._count, line)
+        entry = (-draw(self._seed, f"shown {self._count}"), self._count, values)
         (heapq.heappush if len(self._shown) < SHOWN_ROWS else heapq.heappushpop)(self._shown, entry)
         self._count += 1
-        return line
 
     def plain(self) -> dict[str, Any]:
         """All of it as JSON. Raises TrainingError when the end of a turn is not trained: such a worker would not stop."""
@@ -69,7 +66,7 @@ class Facts:
         if self._tokenizer is not None:
             facts["tokens"] = {**quantiles(self._tokens), "all": sum(self._tokens), "trained": self._trained}
             facts["stop_token_trained"] = bool(self._tokens)
-        facts["shown"] = [self._sample(line) for _, _, line in sorted(self._shown, key=lambda each: each[1])]
+        facts["shown"] = [self._sample(values) for _, _, values in sorted(self._shown, key=lambda each: each[1])]
         return facts
 
     def _measure(self, found: Trained) -> None:
@@ -77,8 +74,7 @@ class Facts:
         self._trained += found.trained_tokens
         self._unstopped += not found.stops
 
-    def _sample(self, line: bytes) -> dict[str, Any]:
-        values = json.loads(line)
+    def _sample(self, values: Mapping[str, Any]) -> dict[str, Any]:
         sample = {"task_id": values["task_id"], "domain": values["domain"], "prompt": values["prompt"]}
         for name in WRITTEN[self._kind]:
             sample[name] = values[name]

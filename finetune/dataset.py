@@ -21,6 +21,7 @@ from finetune.spool import encoded
 ROWS, CARD, PAGE = "rows.jsonl", "card.json", "card.txt"
 FORMAT = "ratchet.dataset/1"
 CLASSES: Mapping[str, type[Any]] = {"sft": Row, "dpo": Pair, "steps": Pair, "kto": Opinion, "prompts": Prompt}
+NAMES = {kind: tuple(field.name for field in fields(kind)) for kind in CLASSES.values()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +44,25 @@ class Dataset(Record):
         return self.rows
 
 
-def line_of(row: AnyRow, domain: str) -> bytes:
-    """A row as it stands in the file."""
-    return encoded({**{name: getattr(row, name) for name in row.keys()}, "domain": domain})  # noqa: SIM118  a record
+def values_of(row: AnyRow, domain: str) -> dict[str, Any]:
+    """A row as it stands in the file, in the order of its fields."""
+    return {**{name: getattr(row, name) for name in NAMES[type(row)]}, "domain": domain}
 
 
-def write(folder: Path, kind: str, plan: Mapping[str, Any], funnel: Funnel, lines: Iterable[bytes], facts: Facts) -> Dataset:
-    """Put a dataset in its folder; `facts` has seen the lines when they have gone by. Raises TrainingError when it can't be written."""
+def write(folder: Path, kind: str, plan: Mapping[str, Any], funnel: Funnel, rows: Iterable[Mapping[str, Any]], facts: Facts) -> Dataset:
+    """Put a dataset of rows, as `values_of` gives them, in its folder; `facts` sees each go by.
+
+    Raises TrainingError when it can't be written.
+    """
     free(folder)
     part = folder.with_name(f".{folder.name}.{uuid4().hex}")
     digest, count = hashlib.sha256(), 0
     try:
         part.mkdir(parents=True)
         with (part / ROWS).open("wb") as file:
-            for line in lines:
+            for values in rows:
+                facts.see(values)
+                line = encoded(values)
                 digest.update(line)
                 count += 1
                 file.write(line)
@@ -103,7 +109,7 @@ def free(folder: Path) -> None:
 
 def _rows(dataset: Dataset) -> Iterator[AnyRow]:
     kind = CLASSES[dataset.kind]
-    names = [field.name for field in fields(kind)]
+    names = NAMES[kind]
     digest, count = hashlib.sha256(), 0
     try:
         with (dataset.folder / ROWS).open("rb") as file:

@@ -10,7 +10,7 @@ from typing import Any
 
 from core.types import Domain, Outcome, Record, Task, Verdict
 from finetune.candidates import ALONE, CONTRADICTED, COPY, NEVER, SOLVED, TOKENS, UNCONFIRMED, Candidates, Group
-from finetune.likeness import alike, characters_of, loosened
+from finetune.likeness import alike, characters_of
 from finetune.pairs import Answer, match
 from finetune.plan import Plan
 from finetune.rows import AnyRow, Opinion, Pair, Prompt, Row
@@ -73,7 +73,7 @@ class Harvester:
         for place in places:
             values = self._candidates.spool.get(place)
             name = self._unfit(values) or (self._candidates.crowded if len(taken) >= self._plan.per_task else None)
-            own = characters_of(loosened(values["text"])) if name is None and len(places) > 1 else set()
+            own = characters_of(values["loose"]) if name is None and len(places) > 1 else set()
             if name is None and any(alike(own, other, self._plan.alike) for other in shingles):
                 name = COPY
             if name is None and not self._confirmed(values, label):

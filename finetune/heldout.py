@@ -84,7 +84,7 @@ class HeldOut:
         words = text.split(" ")
         if self._first_words.isdisjoint(words):
             return None
-        anchors = {three for three in zip(words, words[1:], words[2:], strict=False) if three in self._quotable}
+        anchors = self._quotable.keys() & zip(words, words[1:], words[2:], strict=False)
         padded = f" {text} "
         for anchor in sorted(anchors):
             for prompt in self._quotable[anchor]:

@@ -34,7 +34,8 @@ def loosened(text: str) -> str:
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
         text = "".join(c for c in text if unicodedata.category(c) != "Cf")
-    return " ".join([bare for word in text.casefold().split() if (bare := word.rstrip(ENDS).lstrip(QUOTES))])
+    words = text.casefold().split()
+    return " ".join([bare for word in words if (bare := word if word.isalnum() else word.rstrip(ENDS).lstrip(QUOTES))])
 
 
 def jaccard(one: str, other: str) -> float:
@@ -48,7 +49,7 @@ def jaccard(one: str, other: str) -> float:
 def characters_of(text: str) -> set[str]:
     """Three characters each, of a loosened text with a space around it."""
     padded = f" {text} "
-    return {padded[i : i + 3] for i in range(max(1, len(padded) - 2))}
+    return set(map("".join, zip(padded, padded[1:], padded[2:], strict=False))) or {padded}
 
 
 def words_of(text: str) -> set[str]:

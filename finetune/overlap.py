@@ -96,6 +96,7 @@ class Overlap:
         self._least = numpy.asarray([_least(size, bound) for size in self._sizes.tolist()], numpy.int64)
         self._owners, self._table = self._inverted(kinds)
         self._mask = numpy.zeros(kinds, bool)
+        self._alike: dict[int, tuple[int, int]] = {}  # what `_classes` found, by size
 
     def find(self, shingles: set[str], group: int, but: int) -> tuple[int, float] | None:
         """The first by place that is like a set, and its Jaccard index; not one of that `group`, nor the one in the place `but`."""
@@ -109,14 +110,17 @@ class Overlap:
             return None
         first_class, last_class = self._classes(size)
         first, last = int(self._bounds[first_class]), int(self._bounds[last_class])
-        starts, ends = (self._table[searched, each].tolist() for each in (first_class, last_class))
+        ranks = numpy.asarray(searched)
+        starts, ends = self._table[ranks, first_class].tolist(), self._table[ranks, last_class].tolist()
         found = [self._owners[a:b] for a, b in zip(starts, ends, strict=True) if a < b]
-        if not found:
+        if not found or len(found) < (fewest := min(least, int(self._least[first]))):
             return None
         lists = numpy.concatenate(found)
         lists -= first
         shared = numpy.bincount(lists, minlength=last - first)
-        candidates = numpy.flatnonzero(shared >= min(least, int(self._least[first])))
+        candidates = numpy.flatnonzero(shared >= fewest)
+        if not len(candidates):
+            return None
         counts, candidates = shared[candidates], candidates + first
         fits = counts >= numpy.minimum(self._least[candidates], least)
         if group >= 0 and self._groups is not None:
@@ -165,10 +169,13 @@ class Overlap:
 
     def _classes(self, size: int) -> tuple[int, int]:
         """The first class of sizes that may be like that size, and the one after the last."""
-        numpy = self._numpy
-        first = numpy.searchsorted(self._sizes, ceil(self._bound * size - 1e-9))
-        last = numpy.searchsorted(self._sizes, floor((size + 1e-9) / self._bound), "right")
-        return max(int(numpy.searchsorted(self._bounds, first, "right")) - 1, 0), int(numpy.searchsorted(self._bounds, last))
+        if size not in self._alike:
+            numpy = self._numpy
+            first = numpy.searchsorted(self._sizes, ceil(self._bound * size - 1e-9))
+            last = numpy.searchsorted(self._sizes, floor((size + 1e-9) / self._bound), "right")
+            from_class = max(int(numpy.searchsorted(self._bounds, first, "right")) - 1, 0)
+            self._alike[size] = from_class, int(numpy.searchsorted(self._bounds, last))
+        return self._alike[size]
 
 
 def _blocks(texts: Sequence[str]) -> Iterable[tuple[int, int]]:

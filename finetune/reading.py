@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,17 @@ from core.tasks.splits import split_of
 from core.types import Domain, Split, Task
 from finetune.heldout import Question
 from finetune.rules import Attempt
-from logs.chosen import Wanted
 from logs.database import existing
-from logs.flat import rows_at_once
+from logs.flat import read_rows
 from logs.place import Place
 
 FIELDS = tuple(name for name in Attempt._fields if name not in ("asked", "right_side"))
 NAMES = (*FIELDS, "family", "level", "reference", "metadata")
 OF_ATTEMPT = len(FIELDS)
 FAMILY, LEVEL, REFERENCE, METADATA = range(OF_ATTEMPT, len(NAMES))
-TASK_ID, DOMAIN, SPLIT, QUERY = map(FIELDS.index, ("task_id", "domain", "split", "query"))
+AT_ONCE = 100
+OF_TASK = ("task_id", "domain", "split", "query", "family")
+_of_task = itemgetter(*map(NAMES.index, OF_TASK))
 
 
 class Attempts:
@@ -32,31 +35,28 @@ class Attempts:
 
     def __iter__(self) -> Iterator[tuple[Attempt, Sequence[Any]]]:
         """Each attempt with the stored row it is of."""
-        for chunk in self._chunks({}):
-            for row in chunk:
-                yield self._attempt(row), row
+        rows = read_rows(self.place, {}, NAMES)
+        while some := list(islice(rows, AT_ONCE)):  # what takes them works through some faster than through each as it comes
+            for row in some:
+                yield Attempt._make(row[:OF_ATTEMPT] + self._asked(*_of_task(row))), row
 
     def held_out(self) -> Iterator[Question]:
         """The questions of the held-out side that the store has seen."""
         seen: set[str] = set()
         for split in (Split.GATE, Split.REPORT):
-            for chunk in self._chunks({"split": split}):
-                for row in chunk:
-                    if row[TASK_ID] not in seen:
-                        seen.add(row[TASK_ID])
-                        yield self._attempt(row).asked
+            for task_id, *rest in read_rows(self.place, {"split": split}, OF_TASK):
+                if task_id not in seen:
+                    seen.add(task_id)
+                    yield self._asked(task_id, *rest)[0]
 
-    def _chunks(self, wanted: Wanted) -> Iterator[Sequence[Sequence[Any]]]:
-        return rows_at_once(self.place, wanted, NAMES)
-
-    def _attempt(self, row: Sequence[Any]) -> Attempt:
-        task_id, query = row[TASK_ID], row[QUERY]
+    def _asked(self, task_id: str, domain: str, split: str, query: str, family: str | None) -> tuple[Question, bool]:
+        """The question, and whether it may be trained on."""
         known = self._right.get(task_id)
         if known is None:
-            known = self._right[task_id] = _bits(task_id, row[DOMAIN], row[SPLIT], query)
+            known = self._right[task_id] = _bits(task_id, domain, split, query)
         if self._last.id != task_id or self._last.prompt != query:
-            self._last = Question(task_id, query, row[FAMILY] if known & 2 and row[FAMILY] else "")
-        return Attempt._make((*row[:OF_ATTEMPT], self._last, known & 1 == 1))
+            self._last = Question(task_id, query, family if known & 2 and family else "")
+        return self._last, known & 1 == 1
 
 
 def extra_of(row: Sequence[Any]) -> dict[str, Any]:

@@ -167,13 +167,14 @@ def adds_up(attempt: Attempt) -> bool:
     """Whether the verdict's fields can be of one verdict: numbers in their range, no PASS that scored nothing, nothing half-written."""
     reward, score = attempt.reward, attempt.score
     for number in (reward, score):
-        if number is not None and (isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= 1):
+        if number is not None and (isinstance(number, bool) or not isinstance(number, NUMBERS) or not 0 <= number <= 1):
             return False
     if attempt.outcome not in OUTCOMES or attempt.evidence not in EVIDENCE:
         return False
     return not (attempt.outcome == Outcome.PASS and score == 0)
 
 
+NUMBERS = (int, float)
 OPINIONS = (Evidence.JUDGE, Evidence.CONSISTENCY)
 OUTCOMES, EVIDENCE = frozenset(map(str, Outcome)), frozenset(map(str, Evidence))
 

@@ -14,7 +14,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Spool:
-    """A temporary file in `folder`, gone when it is closed: of lines, or of values in the interpreter's own form, which is read fastest."""
+    """A temporary file in `folder`, gone when it is closed: values in the interpreter's own form, which is read fastest."""
 
     def __init__(self, folder: Path) -> None:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  closed by close
@@ -23,16 +23,11 @@ class Spool:
 
     def put(self, values: Mapping[str, Any]) -> int:
         """Write values; returns their place."""
-        packed = marshal.dumps(dict(values))
-        return self.append(len(packed).to_bytes(SIZE, "big") + packed)
-
-    def append(self, line: bytes) -> int:
-        """Write the bytes of a line; returns their place."""
         if self._reading:
             self._file.seek(self._end)
             self._reading = False
-        place = self._end
-        self._end += self._file.write(line)
+        place, packed = self._end, marshal.dumps(dict(values))
+        self._end += self._file.write(len(packed).to_bytes(SIZE, "big") + packed)
         return place
 
     def get(self, place: int) -> dict[str, Any]:
@@ -42,12 +37,6 @@ class Spool:
         size = int.from_bytes(self._file.read(SIZE), "big")
         found: dict[str, Any] = marshal.loads(self._file.read(size))
         return found
-
-    def line(self, place: int) -> bytes:
-        """The bytes of the line at that place."""
-        self._reading = True
-        self._file.seek(place)
-        return self._file.readline()
 
     def close(self) -> None:
         """Give the space back."""

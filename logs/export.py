@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from operator import itemgetter
+from itertools import islice
 from pathlib import Path
 from typing import Any, Unpack
 from uuid import uuid4
@@ -20,19 +20,19 @@ from uuid import uuid4
 from core.errors import StoreError
 from logs.chosen import Wanted
 from logs.database import existing
-from logs.flat import COLUMNS, rows_at_once
+from logs.flat import COLUMNS, read_rows
 from logs.lines import line_of
 from logs.place import Place
 from logs.reading import read_runs
 
 RUNS_AS_FORMULA = frozenset("=+-@\t\r\n＝＋－＠")
-GUARDED = tuple(place for place, kind in enumerate(COLUMNS.values()) if kind == "text")
-_guarded_texts = itemgetter(*GUARDED)
-_may_run = re.compile(f"\0[{re.escape(''.join(sorted(RUNS_AS_FORMULA)))}]").search
-FLAG = tuple(COLUMNS).index("complete")
 STEPS = tuple(COLUMNS).index("steps")
+LINES_AT_ONCE = 200
+ROWS_AT_ONCE = 2_000
 ROWS_IN_GROUP = 50_000
 QUOTE, TWICE = '"', '""'
+MARK = "\0"
+MAY_RUN = re.compile(f"{MARK}(?=[{re.escape(''.join(sorted(RUNS_AS_FORMULA)))}])")
 
 
 def export_csv(where: str | Path | Place, path: str | Path | None = None, **wanted: Unpack[Wanted]) -> Path:
@@ -42,11 +42,11 @@ def export_csv(where: str | Path | Place, path: str | Path | None = None, **want
     file can't be written.
     """
     place = existing(where)
-    chunks = rows_at_once(place, wanted)
+    rows = read_rows(place, wanted)
     with _whole(_target(place, path, "traces.csv")) as (part, target), part.open("x", encoding="utf-8", newline="") as file:
         file.write(",".join(COLUMNS) + "\r\n")
-        for chunk in chunks:
-            file.write("".join(map(_line, chunk)))
+        while some := list(islice(rows, LINES_AT_ONCE)):
+            file.write(_lines(some))
         _sync(file)
     return target
 
@@ -123,20 +123,31 @@ def _sync_path(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _line(row: Sequence[Any]) -> str:
-    """As the module csv would write it, with every text in quotes: it looks at each letter, and long texts take their time there."""
-    return ",".join([_quoted(value) if value.__class__ is str else "" if value is None else str(value) for value in _guarded(row)]) + "\r\n"
+def _lines(rows: Sequence[Sequence[Any]]) -> str:
+    """As the module csv would write them, with every text in quotes: it looks at each letter, and long texts take their time there."""
+    columns = map(_cells, zip(*rows, strict=True))
+    return "".join([f"{','.join(cells)}\r\n" for cells in zip(*columns, strict=True)])
 
 
-def _quoted(text: str) -> str:
-    return f'"{text.replace(QUOTE, TWICE)}"'
+def _cells(column: Sequence[Any]) -> Sequence[str]:
+    """The values of a column as they stand in the file. Texts are looked at together, each behind a mark."""
+    first = column[0]
+    if (first is None or isinstance(first, str)) and column.count(first) == len(column):
+        return [_quoted(first)] * len(column)
+    try:
+        marked = MARK.join(["", *column])
+    except TypeError:  # numbers and blanks
+        return [_quoted(value) for value in column]
+    if marked.count(MARK) != len(column):  # some stand in the texts
+        return [_quoted(value) for value in column]
+    inside = MAY_RUN.sub(f"{MARK}'", marked)[1:].replace(QUOTE, TWICE).replace(MARK, f"{QUOTE}{MARK}{QUOTE}")
+    return f"{QUOTE}{inside}{QUOTE}".split(MARK)
 
 
-def _guarded(row: Sequence[Any]) -> Sequence[Any]:
-    """Numbers and blanks stay as they are. All texts of a row are looked at in one go, since hardly any begins so."""
-    if not _may_run("\0" + "\0".join(filter(None, _guarded_texts(row)))):
-        return row
-    return [f"'{v}" if i in GUARDED and v and v[0] in RUNS_AS_FORMULA else v for i, v in enumerate(row)]
+def _quoted(value: Any) -> str:
+    if isinstance(value, str):
+        return f"{QUOTE}{_cell(value).replace(QUOTE, TWICE)}{QUOTE}"
+    return "" if value is None else str(value)
 
 
 def _cell(value: Any) -> Any:
@@ -167,7 +178,8 @@ def _schema() -> Any:
 
 def _batches(place: Place, wanted: Wanted) -> Iterator[Any]:
     arrow, schema = _needed("pyarrow"), _schema()
-    for chunk in rows_at_once(place, wanted):
+    rows = read_rows(place, wanted)
+    while chunk := list(islice(rows, ROWS_AT_ONCE)):
         columns: list[Any] = list(zip(*chunk, strict=True))
         columns[STEPS] = [json.loads(steps) for steps in columns[STEPS]]
         arrays = [arrow.array(column, field.type) for column, field in zip(columns, schema, strict=True)]

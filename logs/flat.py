@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, Select, String, cast, func, select, type_coerce
+from sqlalchemy import ColumnElement, Select, String, cast, func, select, type_coerce
 
 from logs.chosen import Wanted, choose
 from logs.database import reading
@@ -61,17 +61,18 @@ _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 Row = tuple[Any, ...]
 
 
-def rows_at_once(place: Place, wanted: Wanted, names: Sequence[str] = tuple(COLUMNS)) -> Iterator[list[Row]]:
-    """Some thousand rows after the other, oldest first, each with a value for every column named."""
+def read_rows(place: Place, wanted: Wanted, names: Sequence[str] = tuple(COLUMNS)) -> Iterator[Row]:
+    """One row after the other, oldest first, each with a value for every column named."""
     query, shaped = _query(place, names)
     query = choose(query, wanted, "sqlite" if place.path else "postgresql").order_by(TRACE.c.created, TRACE.c.id)
     options = {} if place.path else {"yield_per": ROWS_AT_ONCE}
     with reading(place) as connection, connection.execute(query, execution_options=options) as rows:
-        for chunk in _raw(rows) if place.path else rows.partitions():
-            yield [shaped(row) for row in chunk]
+        # SQLite's own cursor: SQLAlchemy would look at each value once more
+        stored: Any = rows.cursor if place.path else map(tuple, rows)
+        yield from map(shaped, stored)
 
 
-def _query(place: Place, names: Sequence[str]) -> tuple[Select[Any], Callable[[Sequence[Any]], Row]]:
+def _query(place: Place, names: Sequence[str]) -> tuple[Select[Any], Callable[[Row], Row]]:
     """What is asked of the database, and what makes a row of an answer.
 
     How a run asked its question is one piece of JSON for all its traces: it is taken apart here, once for those that follow each other.
@@ -80,35 +81,27 @@ def _query(place: Place, names: Sequence[str]) -> tuple[Select[Any], Callable[[S
     asked = func.coalesce(*(_as_text(table.c.asked, place) for table in (TRACE, RUN))).label("as_asked")
     joined = TRACE.join(TASK, TASK.c.id == TRACE.c.task_id).join(RUN, RUN.c.id == TRACE.c.run_id)
     query = select(*(_column(name, place) for name in stored), asked).select_from(joined)
-    order = {name: number for number, name in enumerate([*stored, *ASKED, "flag"])}
-    last = len(stored)
-    complete = order["complete"] if "complete" in stored else None
-    if complete is not None:
-        order["complete"] = last + len(ASKED)
-    picked = itemgetter(*(order[name] for name in names))
-    before, parts = None, ()
+    order = {name: number for number, name in enumerate([*stored, "as_asked", *ASKED, "flag"])}
+    last = order["as_asked"]
+    complete = order.get("complete", last)  # where nobody asks for it, any place will do
+    picked = itemgetter(*(order["flag" if name == "complete" else name] for name in names))
+    before, no, yes = None, (), ()
 
-    def shaped(row: Sequence[Any]) -> Row:
-        nonlocal before, parts
+    def shaped(row: Row) -> Row:
+        nonlocal before, no, yes
         if row[last] != before:
             before = row[last]
             parts = _parts(json.loads(before))
-        flag = () if complete is None else (bool(row[complete]),)
-        found: Row = picked((*row[:last], *parts, *flag))
+            no, yes = (*parts, False), (*parts, True)
+        found: Row = picked(row + (yes if row[complete] else no))
         return found
 
     return query, shaped
 
 
 def _parts(asked: dict[str, Any]) -> Row:
-    return tuple(_compact(asked.get(part) or {}) if name == "metadata" else asked.get(part) for name, part in ASKED.items())
-
-
-def _raw(rows: CursorResult[Any]) -> Iterator[Sequence[Any]]:
-    """Past SQLAlchemy, which would look at each value once more."""
-    assert rows.cursor is not None
-    while chunk := rows.cursor.fetchmany(ROWS_AT_ONCE):
-        yield chunk
+    found = {**asked, "metadata": _compact(metadata) if (metadata := asked.get("metadata")) else "{}"}
+    return tuple(map(found.get, ASKED.values()))
 
 
 def _column(name: str, place: Place) -> ColumnElement[Any]:

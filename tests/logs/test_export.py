@@ -48,6 +48,22 @@ def test_a_cell_that_a_spreadsheet_would_run_is_guarded(tmp_path: Path, start: s
     assert [row[name] for name in ("text", "answer", "worker", "reference", "family")] == [f"'{text}"] * 5
 
 
+def test_texts_of_many_traces_are_guarded_and_quoted_each_by_itself(tmp_path: Path) -> None:
+    texts = ["plain", "=1", 'say "so"', '"', "@", "é＝", "＝é", "", "a\r\nb", "\n=", "last"]
+    kinds = [*texts, "a\0=b", "\0=", "=\0"]  # a mark of its own
+    numbers = range(len(kinds))
+    answers = [kinds[n] if n % 2 else None for n in numbers]
+    stored(tmp_path, a_run(traces=tuple(a_trace(rank=n, text=kinds[n], answer=answers[n], created=float(n)) for n in numbers)))
+    stored(tmp_path / "no marks", a_run(traces=tuple(a_trace(rank=n, text=text, created=float(n)) for n, text in enumerate(texts))))
+
+    some, others = rows(export_csv(tmp_path)), rows(export_csv(tmp_path / "no marks"))
+
+    safe = {text: f"'{text}" if text[:1] in ("=", "@", "＝", "\n") and text else text for text in kinds}
+    assert [row["text"] for row in some] == [safe[text] for text in kinds]
+    assert [row["answer"] for row in some] == ["" if answer is None else safe[answer] for answer in answers]
+    assert [row["text"] for row in others] == [safe[text] for text in texts]
+
+
 def test_numbers_stay_numbers(tmp_path: Path) -> None:
     task = Task("?", Domain.MATH, level=-1)
     stored(tmp_path, a_run(traces=(a_trace(task=task, reward=-0.5, created=-2.0),), task=task))
