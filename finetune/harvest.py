@@ -96,7 +96,7 @@ class Harvester:
                 else:
                     dropped.append(Dropped(name, found["id"], found["text"]))
         pairs = self._matched(sides, dropped)
-        pairs += self._over_originals(sides[0], len(pairs))
+        pairs += self._over_originals(sides[0], len(pairs), dropped)
         used = {each for pair in pairs for each in ((0, pair.chosen), (1, pair.rejected))}
         refuted = {(d.id, d.told) for d in dropped if d.name == UNCONFIRMED}
         ids: list[str] = []
@@ -134,10 +134,14 @@ class Harvester:
             if not wrong:
                 return pairs[: self._plan.pairs.per_task]
 
-    def _over_originals(self, good: Sequence[Values], have: int) -> list[Pair]:
-        """What a person wrote over what stood there before."""
-        edited = [v for v in good if v["edited"]]
-        pairs = [Pair(v["directive"], v["query"], v["text"], v["edited"], v["task_id"], v["id"], v["id"]) for v in edited]
+    def _over_originals(self, good: Sequence[Values], have: int, dropped: list[Dropped]) -> list[Pair]:
+        """What a person wrote over what stood there before, unless the re-check refutes it."""
+        refuted = {(d.id, d.told) for d in dropped if d.name == UNCONFIRMED}
+        edited = [v for v in good if v["edited"] and (v["id"], v["text"]) not in refuted]
+        wrong = [v for v in edited if not self._confirmed(v, True)]
+        dropped += [Dropped(UNCONFIRMED, v["id"], v["text"]) for v in wrong]
+        right = [v for v in edited if v not in wrong]
+        pairs = [Pair(v["directive"], v["query"], v["text"], v["edited"], v["task_id"], v["id"], v["id"]) for v in right]
         return pairs[: max(self._plan.pairs.per_task - have, 0)]
 
     def _prompt(self, group: Group) -> Harvest:

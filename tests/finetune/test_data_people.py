@@ -11,6 +11,7 @@ from sample_traces import failed, problems, run_of, solved
 from core.apps.cli import main
 from core.errors import TrainingError
 from core.types import NodeRecord, Outcome, Run, Split, Trace, Verdict
+from core.verifiers import verify
 from finetune.build import build_dataset
 from finetune.dataset import Dataset, load
 from finetune.plan import Plan
@@ -115,6 +116,21 @@ def test_an_edit_of_a_run_is_of_its_answer_where_nothing_was_verified_too(logs: 
     pairs = list(built(logs, "dpo"))
 
     assert [(pair.chosen, pair.rejected, pair.rejected_id) for pair in pairs] == [("It is seven.\nAnswer: 7", "Answer: 6", "1")]
+
+
+@pytest.mark.parametrize("others", [1, 0], ids=["beside a worse answer", "alone"])
+def test_an_edit_that_the_recheck_refutes_is_preferred_to_nothing(logs: Path, tmp_path: Path, others: int):
+    first, second = solved(MATH[0]), solved(MATH[1])
+    keep(logs, run_of(first, *[failed(MATH[0])] * others), run_of(second))
+    say(logs, first.id, edit="Quite wrong.\nAnswer: -999")
+    say(logs, second.id, edit=f"Said better.\n{second.text}")
+
+    dataset = build_dataset(logs, tmp_path / "d", Plan(kind="dpo"), recheck=verify)
+
+    chosen = {pair.chosen for pair in dataset}
+    assert f"Said better.\n{second.text}" in chosen
+    assert chosen <= {f"Said better.\n{second.text}", first.text}
+    assert fell(dataset)["not confirmed on re-check"] == 1
 
 
 def test_of_two_edits_the_later_one_stands_and_a_withdrawn_one_does_not(logs: Path):
