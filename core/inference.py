@@ -94,7 +94,8 @@ class Inference:
         """The same for the same question to the same weights under the same settings: such a search goes the same way."""
         a, s = self.attempts, self.settings
         asked = getattr(a.model, "asked", None)
-        worker = asked or (a.model.name, a.model.fingerprint, a.strategy, a.seed, a.npc.primary_directive)
+        seed = (a.strategy, a.seed)
+        worker = (asked, *seed) if asked else (a.model.name, a.model.fingerprint, *seed, a.npc.primary_directive)
         judged = (
             self.judging.guided_by,
             s.VERIFIED_BY,

@@ -98,8 +98,6 @@ class Said:
 
 def heard(npc: NPC, spoken: Spoken | None) -> NPC:
     """The worker as the specialist that answered in its place, if one did."""
-    return (
-        npc
-        if spoken is None
-        else npc.replace(primary_directive=spoken.directive or npc.primary_directive, model=spoken.model, provider=None, tools=())
-    )
+    if spoken is None:
+        return npc
+    return npc.replace(primary_directive=spoken.directive or npc.primary_directive, model=spoken.model, provider=None, tools=())

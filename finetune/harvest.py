@@ -137,12 +137,17 @@ class Harvester:
     def _over_originals(self, good: Sequence[Values], have: int, dropped: list[Dropped]) -> list[Pair]:
         """What a person wrote over what stood there before, unless the re-check refutes it."""
         refuted = {(d.id, d.told) for d in dropped if d.name == UNCONFIRMED}
-        edited = [v for v in good if v["edited"] and (v["id"], v["text"]) not in refuted]
-        wrong = [v for v in edited if not self._confirmed(v, True)]
-        dropped += [Dropped(UNCONFIRMED, v["id"], v["text"]) for v in wrong]
-        right = [v for v in edited if v not in wrong]
-        pairs = [Pair(v["directive"], v["query"], v["text"], v["edited"], v["task_id"], v["id"], v["id"]) for v in right]
-        return pairs[: max(self._plan.pairs.per_task - have, 0)]
+        pairs: list[Pair] = []
+        for v in good:
+            if have + len(pairs) >= self._plan.pairs.per_task:
+                break
+            if not v["edited"] or (v["id"], v["text"]) in refuted:
+                continue
+            if self._confirmed(v, True):
+                pairs.append(Pair(v["directive"], v["query"], v["text"], v["edited"], v["task_id"], v["id"], v["id"]))
+            else:
+                dropped.append(Dropped(UNCONFIRMED, v["id"], v["text"]))
+        return pairs
 
     def _prompt(self, group: Group) -> Harvest:
         values = self._candidates.spool.get(group.good[0])

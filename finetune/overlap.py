@@ -42,7 +42,7 @@ def numbered(sets: Iterable[set[str]]) -> Shingles:
 
 
 def numbered_characters(texts: Sequence[str]) -> Shingles:
-    """What `numbered` makes of three characters each, with a space around every text, twenty times as fast."""
+    """What `numbered` makes of three characters each, with a space around every text, made by numpy."""
     import numpy
 
     codes, inverse, owners = [], [], []

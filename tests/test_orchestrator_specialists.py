@@ -117,6 +117,15 @@ def test_a_batch_whose_search_was_broken_off_does_not_ask_the_specialists_again(
     assert shelf.loads == ["math"]
 
 
+def test_another_seed_asks_the_specialists_anew(shelf: Shelf, settings: Settings, tmp_path: Path):
+    task = Task("The sum of 2 and 2?", Domain.MATH, "4")
+    for seed in (1, 2, 2):
+        with Orchestrator(settings.changed(SEED=seed), enable_logging=True, log_dir=tmp_path / "logs") as orchestrator:
+            assert orchestrator.infer_many([task], resume=True)[0].model == "math"
+
+    assert len(list(read_runs(tmp_path / "logs"))) == 2
+
+
 def test_another_router_is_asked_anew(shelf: Shelf, settings: Settings, tmp_path: Path):
     task = Task("The sum of 2 and 2?", Domain.MATH, "4")
     for threshold in (0.8, 0.7):

@@ -1,32 +1,13 @@
 import copy
 import math
-import random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sample_evolution import crossover, evolver, initialize, mutate
 
 from core.errors import ConfigError
 from finetune.ge import FitnessError, GAConfig, GeneticEvolver, Number, Numbers
-
-
-def initialize():
-    return [random.uniform(-1, 1) for _ in range(6)]
-
-
-def mutate(individual):
-    individual[random.randrange(6)] += random.gauss(0, 0.5)
-    return individual
-
-
-def crossover(first, second):
-    cut = random.randint(1, 5)
-    return first[:cut] + second[cut:]
-
-
-def evolver(fitness=sum, config=None, **options):
-    return GeneticEvolver(fitness, mutate, crossover, initialize, config or GAConfig(), **options)
-
 
 configs = st.builds(
     dict,

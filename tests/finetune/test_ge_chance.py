@@ -3,26 +3,9 @@
 import random
 
 import pytest
+from sample_evolution import evolver
 
 from finetune.ge import FitnessError, GAConfig, GeneticEvolver, Numbers
-
-
-def initialize():
-    return [random.uniform(-1, 1) for _ in range(6)]
-
-
-def mutate(individual):
-    individual[random.randrange(6)] += random.gauss(0, 0.5)
-    return individual
-
-
-def crossover(first, second):
-    cut = random.randint(1, 5)
-    return first[:cut] + second[cut:]
-
-
-def evolver(fitness=sum, config=None, **options):
-    return GeneticEvolver(fitness, mutate, crossover, initialize, config or GAConfig(), **options)
 
 
 def test_the_state_of_pythons_generator_is_left_alone():
